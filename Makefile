@@ -1,0 +1,290 @@
+# kvbudget: one Makefile, no recursion into folders. `make help` lists the goals.
+# Output goes to build/$(MODE)/, so objects built in different ways never mix.
+
+MODE    ?= release
+BUILD   ?= build
+B       := $(BUILD)/$(MODE)
+VERSION := $(shell cat VERSION)
+PREFIX  ?= /usr/local
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+ifeq ($(origin CC),default)
+CC := cc
+endif
+
+# --- modes: the only place where they differ ----------------------------------------
+HARDEN      := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+OPT.release := -O2 -g $(HARDEN)
+OPT.debug   := -O0 -g3
+OPT.asan    := -O1 -g3 -fno-omit-frame-pointer -fsanitize=address,undefined \
+               -fno-sanitize-recover=all
+OPT.cov     := -O0 -g3 --coverage
+OPT.fuzz    := -O1 -g3 -fno-sanitize-recover=all \
+               -fsanitize=fuzzer-no-link,address,undefined,unsigned-integer-overflow
+ifeq ($(OPT.$(MODE)),)
+$(error unknown MODE=$(MODE): use release, debug, asan, cov or fuzz)
+endif
+ifeq ($(MODE),fuzz)
+ifeq ($(findstring clang,$(CC)),)
+CC := clang
+endif
+endif
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wvla -Wwrite-strings -Wundef -Wformat=2 $(if $(WERROR),-Werror)
+
+# --- libraries ------------------------------------------------------------------------
+# ncurses is asked for only when there is a screen to draw.
+PKGS := libcjson yaml-0.1 $(if $(wildcard tui/*.c),ncursesw)
+NEEDS_LIBS := $(filter-out clean help dist uninstall format,$(or $(MAKECMDGOALS),all))
+ifneq ($(NEEDS_LIBS),)
+ifneq ($(shell pkg-config --exists $(PKGS) && echo found),found)
+$(error pkg-config does not find all of: $(PKGS). On Debian: apt-get install \
+  pkg-config libcjson-dev libyaml-dev libncurses-dev)
+endif
+endif
+
+# ncursesw.pc asks for _XOPEN_SOURCE=600; we want 700 (POSIX.1-2008) and drop its word.
+KV_CPPFLAGS := -D_XOPEN_SOURCE=700 -DKV_VERSION='"$(VERSION)"' -I. -I$(B) -I$(B)/gen \
+               $(filter-out -D_XOPEN_SOURCE=%,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
+KV_CFLAGS   := -std=c11 -ffp-contract=off $(WARN) $(OPT.$(MODE)) -MMD -MP
+KV_LDFLAGS  := $(OPT.$(MODE)) -Wl,--as-needed
+KV_LDLIBS    = $(shell pkg-config --libs $(PKGS)) -lm -ldl $(CUDA_LDLIBS)
+
+# --- CUDA: CUDA=0 or CUDA=1 decides, else whether there is an nvcc ---------------------
+ifeq ($(origin NVCC),undefined)
+NVCC := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+endif
+ifneq ($(filter asan cov fuzz,$(MODE)),)
+override CUDA := 0
+endif
+CUDA ?= $(if $(NVCC),1,0)
+ifeq ($(filter 0 1,$(CUDA)),)
+$(error CUDA=$(CUDA): use CUDA=0 or CUDA=1)
+endif
+CUDA_ARCHS ?= 90
+CU_SRC     := $(sort $(wildcard kernels/*.cu))
+CU_OBJ     := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o)
+ifeq ($(CUDA),1)
+ifeq ($(NVCC),)
+$(error CUDA=1 but there is no nvcc: put it on the PATH, set NVCC=, or build with CUDA=0)
+endif
+CUDA_HOME ?= $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC)))))
+# Architectures are always listed: without a GPU -arch=native only warns and picks a default.
+# The newest one is also kept as PTX, so that later devices can run it.
+NEWEST    := $(lastword $(CUDA_ARCHS))
+GENCODE   := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+             -gencode arch=compute_$(NEWEST),code=compute_$(NEWEST)
+# no-threadsafe-statics keeps libstdc++ out of the final link.
+NVCCFLAGS := -std=c++17 -O2 -lineinfo -Werror all-warnings -I. \
+             -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
+DEV_OBJ   := $(CU_OBJ)
+ifneq ($(CU_SRC),)
+CUDA_LDLIBS := -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lpthread
+endif
+else
+DEV_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard kernels/none.c))
+endif
+
+# --- registries: a list is a folder listing ----------------------------------------------
+# Every .c file of the folder is an entry, except the one named after the folder.
+REG.cmd    := planner/cmd_
+REG.family := planner/model/family/
+REG.scheme := planner/cache/scheme/
+REG.engine := planner/engine/
+REG.policy := sim/policy/
+REG.check  := validate/check/
+REG.screen := tui/screen/
+REGS    := cmd family scheme engine policy check screen
+entries  = $(patsubst $(REG.$1)%.c,%,$(filter-out $(REG.$1)$1.c,$(sort $(wildcard $(REG.$1)*.c))))
+GEN     := $(REGS:%=$(B)/gen/%.inc)
+
+# --- what exists is what is built -----------------------------------------------------------
+LIB_SRC := $(filter-out planner/main.c,$(sort $(foreach d,planner sim validate tui, \
+             $(wildcard $d/*.c $d/*/*.c $d/*/*/*.c))))
+DOC_SRC := $(filter planner/base/% planner/doc/%,$(LIB_SRC))
+UNIT_SRC  := $(sort $(wildcard $(addsuffix /*.c,tests/unit tests/prop tests/tui)))
+GPU_SRC   := $(sort $(wildcard tests/gpu/*.c))
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+SCRIPTS   := $(sort $(wildcard tests/golden/run tests/script/*))
+PROFILES  := $(sort $(shell find profiles -name '*.yaml' -o -name '*.json'))
+
+PROFILES_C := $(if $(wildcard profiles/embed.c),$(B)/gen/profiles.c)
+LIB     := $(B)/libkvbudget.a
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PROFILES_C:.c=.o)
+BIN     := $(if $(wildcard planner/main.c),$(B)/kvbudget)
+KVTEST  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/kvtest.c))
+UNIT    := $(UNIT_SRC:%.c=$(B)/%)
+GPU     := $(GPU_SRC:%.c=$(B)/%)
+BENCH   := $(BENCH_SRC:%.c=$(B)/%)
+FUZZ    := $(FUZZ_SRC:%.c=$(B)/%)
+REPLAY  := $(if $(wildcard tests/fuzz/replay.c),$(FUZZ_SRC:%.c=$(B)/%.replay))
+
+.PHONY: all everything unit test check lint asan cov fuzz fuzz-run bench accuracy gpu gpu-run \
+        cuda install uninstall dist format clean help FORCE
+
+# ./kvbudget always is the release binary.
+all: $(LIB) $(BIN)
+ifneq ($(BIN),)
+ifeq ($(B),build/release)
+	@ln -sfn $(BIN) kvbudget
+endif
+endif
+everything: all $(UNIT) $(REPLAY) $(BENCH)
+unit: $(UNIT)
+
+$(B)/kvbudget: $(B)/planner/main.o $(LIB) $(DEV_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
+$(LIB): $(LIB_OBJ) $(B)/gen/sources.list
+	@rm -f $@
+	$(AR) rcsD $@ $(filter %.o,$^)
+$(B)/%.o: %.c $(B)/gen/flags | $(GEN)
+	@mkdir -p $(@D)
+	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -c $< -o $@
+
+# The profiles are checked and packed into one C file by a program of the same build.
+$(B)/libdoc.a: $(DOC_SRC:%.c=$(B)/%.o) $(B)/gen/doc.list
+	@rm -f $@
+	$(AR) rcsD $@ $(filter %.o,$^)
+$(B)/embed: $(B)/profiles/embed.o $(B)/libdoc.a
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
+$(B)/gen/profiles.c: $(B)/embed $(B)/gen/profiles.list $(PROFILES)
+	$(B)/embed profiles $@
+$(B)/gen/profiles.o: $(B)/gen/profiles.c $(B)/gen/flags
+	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -c $< -o $@
+
+# .cu objects do not depend on the mode.
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(GENCODE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+# --- generated lists: rewritten only when their text changes ---------------------------------
+# $(call settle,command): the command's output becomes $@, unless $@ has that text already.
+settle = @mkdir -p $(@D); { $1; } > $@.new && \
+         if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+quote  = '$(subst ','\'',$1)'
+
+# A static pattern rule: a plain one would make the lists intermediate, rebuilt every time.
+$(GEN): $(B)/gen/%.inc: FORCE
+	$(call settle,$(foreach e,$(call entries,$*),echo 'ENTRY($e)';) :)
+$(B)/gen/profiles.list: FORCE
+	$(call settle,printf '%s\n' $(PROFILES))
+$(B)/gen/sources.list: FORCE
+	$(call settle,printf '%s\n' $(LIB_SRC))
+$(B)/gen/doc.list: FORCE
+	$(call settle,printf '%s\n' $(DOC_SRC))
+# Objects depend on the words they were compiled with.
+$(B)/gen/flags: FORCE
+	$(call settle,printf '%s\n' $(call quote,$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS)))
+$(BUILD)/cuda/flags: FORCE
+	$(call settle,printf '%s\n' $(call quote,$(NVCC) $(NVCCFLAGS) $(GENCODE)))
+FORCE:
+
+# --- tests ------------------------------------------------------------------------------------
+$(UNIT) $(GPU): $(B)/%: $(B)/%.o $(KVTEST) $(LIB) $(DEV_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ -lcmocka $(if $(findstring /tests/tui/,$@),-lvterm -lutil) $(KV_LDLIBS) $(LDLIBS) -o $@
+$(REPLAY): $(B)/%.replay: $(B)/%.o $(B)/tests/fuzz/replay.o $(LIB) $(DEV_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
+$(FUZZ): $(B)/%: $(B)/%.o $(LIB) $(DEV_OBJ)
+	$(CC) $(subst fuzzer-no-link,fuzzer,$(KV_LDFLAGS)) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
+$(BENCH): $(B)/%: $(B)/%.o $(LIB) $(DEV_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
+
+RUN_ENV = BUILD_DIR=$(B) KVBUDGET=$(abspath $(B)/kvbudget)
+test: all $(UNIT) $(REPLAY)
+	@$(RUN_ENV) tests/run $(UNIT) $(REPLAY) $(SCRIPTS)
+
+lint:
+	+@MAKE="$(MAKE)" tests/lint/all
+check:
+	$(MAKE) WERROR=1 everything
+	+@bad=0; MAKE="$(MAKE) WERROR=1" tests/lint/all || bad=1; \
+	  tests/run tests/make/run || bad=1; \
+	  $(MAKE) WERROR=1 test || bad=1; exit $$bad
+
+asan:
+	$(MAKE) MODE=asan test
+
+# Floor of `make cov`: the share of planner/ lines that the tests must reach, in per cent.
+COV_FLOOR ?= 90
+cov:
+	$(MAKE) MODE=cov everything
+	find $(BUILD)/cov -name '*.gcda' -delete
+	$(MAKE) MODE=cov test
+	gcovr -r . --object-directory $(BUILD)/cov --filter planner/ --print-summary \
+	  --fail-under-line $(COV_FLOOR) -o $(BUILD)/cov/coverage.txt
+
+FUZZ_SECONDS ?= 20
+fuzz:
+	$(MAKE) MODE=fuzz fuzz-run
+fuzz-run: $(FUZZ)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(B) $(FUZZ)
+
+bench: all $(BENCH)
+	@$(RUN_ENV) tests/bench/run $(BENCH)
+
+accuracy: all
+	@if [ -x tests/truth/run ]; then $(RUN_ENV) tests/truth/run; else \
+	  echo "accuracy: no tables yet; they come with the engines (tests/truth/run)"; fi
+
+gpu:
+ifeq ($(GPU_SRC),)
+	@echo "gpu: this build has no GPU tests, nothing was run on a device"
+else ifeq ($(CUDA),0)
+	@echo "gpu: no usable GPU: built without CUDA (no nvcc, or CUDA=0)"
+else
+	$(MAKE) all $(GPU)
+	@$(RUN_ENV) tests/run $(GPU)
+endif
+
+cuda:
+ifeq ($(CU_SRC),)
+	@echo "cuda: there are no kernels to compile yet"
+else
+	$(MAKE) CUDA=1 $(CU_OBJ)
+endif
+
+# --- the rest -------------------------------------------------------------------------------------
+install: all
+	install -D -m 755 $(B)/kvbudget $(DESTDIR)$(PREFIX)/bin/kvbudget
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/kvbudget/LICENSE
+	@if [ -f README.md ]; then set -x; \
+	  install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/kvbudget/README.md; fi
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/kvbudget
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kvbudget
+dist:
+	@mkdir -p $(BUILD)
+	git archive --prefix=kvbudget-$(VERSION)/ -o $(BUILD)/kvbudget-$(VERSION).tar.gz HEAD
+	@echo $(BUILD)/kvbudget-$(VERSION).tar.gz
+format:
+	tests/lint/format --write
+clean:
+	rm -rf $(BUILD) kvbudget
+
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make            build ./kvbudget
+#: make test       all tests that need no GPU; the last line has the counts
+#: make check      lint, warnings as errors, tests of this Makefile, tests
+#: make lint       only the lint
+#: make asan       the tests under the address and undefined-behaviour sanitizers
+#: make cov        the tests with coverage; fails below COV_FLOOR (90) per cent of planner/
+#: make fuzz       each fuzz target for FUZZ_SECONDS (20), needs clang
+#: make bench      speed, one line a figure: bench: NAME VALUE UNIT
+#: make accuracy   predictions against what real engines reported
+#: make gpu        build, test and validate on this machine's GPU
+#: make cuda       compile the kernels for CUDA_ARCHS (90), e.g. CUDA_ARCHS="80 90 120"
+#: make install    to DESTDIR and PREFIX (/usr/local); make uninstall
+#: make dist       a source archive of HEAD in build/
+#: make format     rewrite all sources with clang-format
+#: make clean      remove build/ and ./kvbudget
+#: Settings: MODE=release|debug|asan|cov|fuzz  WERROR=1  CUDA=0|1  NVCC=  CC=  CFLAGS=  LDFLAGS=
+
+ifneq ($(NEEDS_LIBS),)
+-include $(shell find $(B) $(BUILD)/cuda -name '*.d' 2>/dev/null)
+endif
