@@ -1,0 +1,140 @@
+/* import - a config.json, a model folder or a known model becomes a profile in YAML, every
+ * field of it spelled out. Headers of weight files and downloads are not part of this
+ * version. */
+#include "planner/cmd.h"
+
+#include <string.h>
+
+#include "planner/base/file.h"
+
+static int run(struct cmd_ctx *ctx);
+
+const struct command command_import = {
+    .name = "import",
+    .summary = "turn a config.json, a model folder or a known model into a profile",
+    .usage = "import PATH | MODEL | -",
+    .run = run,
+    .options = CMD_OUTPUT | CMD_PROFILES,
+};
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+/* Standard input is a config.json. */
+static bool import_input(struct cmd_ctx *ctx, struct model *m)
+{
+    char *text;
+    size_t n, cap = DOC_FILE_MAX;
+    struct doc_node *config;
+
+    text = arena_alloc(ctx->arena, cap + 2, 1);
+    n = fread(text, 1, cap + 1, ctx->in);
+    if (ferror(ctx->in) || n > cap)
+        return diag_add(ctx->diag, DIAG_INPUT, (struct loc){.file = "<stdin>"},
+                        n > cap ? "is longer than 4.00 MiB, the most that is read here"
+                                : "cannot be read");
+    return doc_read_json(ctx->arena, "<stdin>", text, n, true, ctx->diag, &config) &&
+           model_from_config(ctx->arena, config, "stdin", ctx->diag, m) &&
+           model_check(m, ctx->diag);
+}
+
+/* "dir/name/config.json", "name/" and "name.json" are all called name. */
+static const char *name_of_path(struct arena *a, const char *path)
+{
+    size_t end = strlen(path), start;
+
+    if (ends_with(path, "/config.json"))
+        end -= strlen("/config.json");
+    else if (ends_with(path, ".json"))
+        end -= strlen(".json");
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/'; start--)
+        continue;
+    return end > start ? arena_strndup(a, path + start, end - start) : path;
+}
+
+/* What problem_model would call an unknown model may be meant as a place of weights. */
+static bool check_place(struct cmd_ctx *ctx, const struct profiles *profiles, const char *path)
+{
+    struct loc at = {.file = path};
+
+    if (ends_with(path, ".gguf") || ends_with(path, ".safetensors") ||
+        ends_with(path, ".bin") || ends_with(path, ".pt"))
+        return diag_add(
+            ctx->diag, DIAG_INPUT, at,
+            "headers of weight files are not read in this version; give the model's config.json");
+    if (file_exists(path) || profile_has(profiles, PROFILE_MODEL, path, ctx->diag))
+        return true;
+    if (strchr(path, '/') && path[0] != '/' && path[0] != '.')
+        return diag_add(
+            ctx->diag, DIAG_INPUT, at,
+            "is no file here and no known model; nothing is downloaded in this version: fetch the "
+            "model's config.json and import that");
+    return true;
+}
+
+static bool import_named(struct cmd_ctx *ctx, const struct profiles *profiles, const char *path,
+                         struct model *m)
+{
+    struct loc at = {.file = path};
+    struct doc_node *node = doc_new(ctx->arena, DOC_SCALAR, at);
+    const char *source;
+    bool ok;
+
+    if (!check_place(ctx, profiles, path))
+        return false;
+    if (file_is_dir(path) && !file_exists(arena_printf(ctx->arena, "%s/config.json", path)))
+        return diag_add(ctx->diag, DIAG_INPUT, at, "holds no config.json");
+    node->text = path;
+    ok = problem_model(ctx->arena, node, profiles, ctx->diag, m, &source);
+    if (ok && !strncmp(source, "config ", strlen("config ")))
+        m->name = name_of_path(ctx->arena, path);
+    return ok;
+}
+
+static bool write_profile(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                          const struct model *m)
+{
+    const char *from = opt->specs[0];
+    struct file_out out;
+
+    if (!file_create(ctx->arena, opt->output, ctx->out, ctx->diag, &out))
+        return false;
+    fprintf(
+        out.f,
+        "# Made by kvbudget %s from %s.\n"
+        "# Use it as `model:` of a spec, or put it into models/ of a folder given by --profiles.\n",
+        KV_VERSION, strcmp(from, "-") ? from : "standard input");
+    model_write_yaml(m, out.f);
+    return file_commit(&out, ctx->diag);
+}
+
+static int run(struct cmd_ctx *ctx)
+{
+    struct cmd_options opt;
+    struct model m = {0};
+    bool ok;
+
+    if (!cmd_options(ctx, &command_import, &opt))
+        return diag_exit(ctx->diag);
+    if (opt.help)
+        return 0;
+    if (opt.n_specs != 1) {
+        diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
+                 "import takes one config.json, model folder or model name");
+        return diag_exit(ctx->diag);
+    }
+    ok = strcmp(opt.specs[0], "-")
+             ? import_named(ctx, profiles_open(ctx->arena, opt.profiles, ctx->diag),
+                            opt.specs[0], &m)
+             : import_input(ctx, &m);
+    cmd_diagnostics(ctx, &opt);
+    if (ok)
+        (void)!write_profile(ctx, &opt, &m);
+    return diag_exit(ctx->diag);
+}

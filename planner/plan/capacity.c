@@ -1,0 +1,456 @@
+/* Exact capacity. Needs are affine in the batch, so the largest batch is a division; contexts are found by a linear guess
+ * that is checked, and by bisection where a rule bends the line. */
+#include "planner/plan/capacity.h"
+
+#include <string.h>
+
+static const char *const limit_names[] = {
+    "memory", "prefill_peak", "block_rounding", "max_seqs", "host_memory", "weights", "max_model_len", "none",
+};
+
+const char *limit_name(enum limit l)
+{
+    return limit_names[l];
+}
+
+/* --- what sequences need --------------------------------------------------------------------------------------- */
+
+/* Scores, masks and tables a scheme keeps or needs for a moment; one stage of pp holds its share of the layers. */
+static void add_extra(const struct problem *p, const struct stage *s, const struct workload *w, uint64_t *persistent,
+                      uint64_t *transient)
+{
+    struct phase ph = {w->prompt, w->output};
+    struct extra_cost e = {0};
+    uint32_t layers = s->fold.slice.last - s->fold.slice.first;
+
+    for (uint32_t i = 0; i < p->n_uses; i++)
+        if (p->uses[i].scheme->extra)
+            p->uses[i].scheme->extra(&p->uses[i], &p->layout, &ph, &e);
+    if (!e.persistent_bytes && !e.transient_prefill_bytes)
+        return;
+    struct ck ck = {0};
+    *persistent = ck_ceil_div(ck_muldiv(&ck, e.persistent_bytes, layers, p->model.n_layers), p->parallel.tp);
+    *transient = ck_ceil_div(e.transient_prefill_bytes, p->parallel.tp);
+}
+
+static uint64_t kept_on_gpu(uint64_t bytes, double offload)
+{
+    if (offload <= 0)
+        return bytes;
+    double on = (double)bytes * (1 - offload);
+    uint64_t whole = (uint64_t)on;
+    return whole + ((double)whole < on);
+}
+
+void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w, struct need *out,
+                   struct ck *ck)
+{
+    const struct fold *f = &s->fold;
+    uint64_t persistent = 0, transient = 0;
+    uint64_t high = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
+    uint64_t prefill = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
+    uint64_t shared = w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+
+    if (p->n_uses)
+        add_extra(p, s, w, &persistent, &transient);
+    high = ck_add(ck, high, persistent);
+    prefill = ck_add(ck, prefill, ck_add(ck, persistent, transient));
+    high -= u64_min(high, shared);
+    prefill -= u64_min(prefill, shared);
+    *out = (struct need){high, shared, prefill, 0};
+    if (p->offload > 0) {
+        out->sequence_bytes = kept_on_gpu(high, p->offload);
+        out->shared_bytes = kept_on_gpu(shared, p->offload);
+        out->prefill_bytes = kept_on_gpu(prefill, p->offload);
+        out->host_bytes = ck_prod(ck, high - out->sequence_bytes, p->parallel.tp, p->parallel.cp);
+    }
+}
+
+uint64_t need_bytes(const struct need *n, uint64_t batch, struct ck *ck)
+{
+    uint64_t last = u64_max(n->sequence_bytes, n->prefill_bytes);
+
+    if (!batch)
+        return 0;
+    return ck_add(ck, ck_add(ck, n->shared_bytes, last), ck_mul(ck, batch - 1, n->sequence_bytes));
+}
+
+/* Sequences of this need that a pool holds. */
+static uint64_t pool_batch(const struct need *n, uint64_t pool)
+{
+    struct ck ck = {0};
+    uint64_t first = need_bytes(n, 1, &ck);
+
+    if (ck.over || first > pool)
+        return 0;
+    return n->sequence_bytes ? u64_min((pool - first) / n->sequence_bytes + 1, CAPACITY_MAX) : CAPACITY_MAX;
+}
+
+static uint64_t host_room(const struct problem *p)
+{
+    uint64_t used = 0;
+    struct ck ck = {0};
+
+    for (uint32_t i = 0; i < p->n_stages; i++)
+        used = ck_add(&ck, used, ck_prod(&ck, p->stages[i].work.offloaded_bytes, p->parallel.tp, p->parallel.dp));
+    return ck.over || used > p->host_bytes ? 0 : p->host_bytes - used;
+}
+
+/* Sequences the host holds, over all replicas. */
+static uint64_t host_batch(const struct problem *p, uint64_t host_bytes_per_sequence)
+{
+    if (!p->host_bytes || !host_bytes_per_sequence)
+        return CAPACITY_MAX;
+    return u64_min(host_room(p) / host_bytes_per_sequence, CAPACITY_MAX);
+}
+
+/* Per replica: the smallest over stages, the stage, and the need there. `host` is the sum over stages. */
+static uint64_t replica_batch(const struct problem *p, const struct workload *w, uint32_t *tightest,
+                              struct need *need, uint64_t *host, struct ck *ck)
+{
+    uint64_t most = CAPACITY_MAX;
+
+    *host = 0;
+    *tightest = 0;
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        struct need n;
+        capacity_need(p, &p->stages[i], w, &n, ck);
+        uint64_t b = p->stages[i].budget.short_bytes ? 0 : pool_batch(&n, p->stages[i].budget.kv_pool_bytes);
+        *host = ck_add(ck, *host, n.host_bytes);
+        if (!i || b < most || (b == most && p->stages[i].budget.kv_pool_bytes <
+                                                p->stages[*tightest].budget.kv_pool_bytes)) {
+            most = b;
+            *tightest = i;
+            *need = n;
+        }
+    }
+    return ck->over ? 0 : most;
+}
+
+static bool too_long(const struct problem *p, const struct workload *w)
+{
+    uint64_t cap = p->settings.max_model_len;
+    return cap && w->prompt + w->output > cap;
+}
+
+bool capacity_fits(const struct problem *p, const struct workload *w, uint64_t batch)
+{
+    uint32_t tightest;
+    struct need n = {0};
+    uint64_t host;
+    struct ck ck = {0};
+    uint64_t most = replica_batch(p, w, &tightest, &n, &host, &ck);
+
+    if (p->settings.max_seqs)
+        most = u64_min(most, p->settings.max_seqs);
+    return !too_long(p, w) && batch <= u64_min(most * p->parallel.dp, host_batch(p, host));
+}
+
+/* Why one more than `most` does not fit the tightest stage. */
+static enum limit memory_limit(const struct problem *p, const struct workload *w, uint64_t most,
+                               const struct need *n)
+{
+    struct problem exact;
+    uint32_t stage;
+    struct need other;
+    uint64_t host;
+    struct ck ck = {0};
+
+    for (uint32_t i = 0; i < p->n_stages; i++)
+        if (p->stages[i].budget.short_bytes || !p->stages[i].budget.kv_pool_bytes)
+            return LIMIT_WEIGHTS;
+    if (p->block_tokens > 1) {
+        exact = *p;
+        exact.block_tokens = 1;
+        if (replica_batch(&exact, w, &stage, &other, &host, &ck) > most)
+            return LIMIT_BLOCK_ROUNDING;
+    }
+    return n->prefill_bytes > n->sequence_bytes && !most ? LIMIT_PREFILL_PEAK : LIMIT_MEMORY;
+}
+
+static uint64_t solve_batch(const struct problem *p, const struct workload *w, enum limit *why, uint32_t *tightest,
+                            struct need *need)
+{
+    struct ck ck = {0};
+    uint64_t host, total, most;
+
+    *need = (struct need){0};
+    most = replica_batch(p, w, tightest, need, &host, &ck);
+    if (too_long(p, w)) {
+        *why = LIMIT_MODEL_LEN;
+        return 0;
+    }
+    *why = LIMIT_MEMORY;
+    if (p->settings.max_seqs && most >= p->settings.max_seqs) {
+        *why = LIMIT_MAX_SEQS;
+        most = p->settings.max_seqs;
+    } else if (most < CAPACITY_MAX) {
+        *why = memory_limit(p, w, most, need);
+    } else {
+        *why = LIMIT_NONE;
+    }
+    total = most * p->parallel.dp;
+    if (host_batch(p, host) < total) {
+        *why = LIMIT_HOST_MEMORY;
+        total = host_batch(p, host);
+    }
+    return total;
+}
+
+uint64_t capacity_max_batch(const struct problem *p, const struct workload *w, enum limit *why)
+{
+    uint32_t tightest;
+    struct need need;
+
+    return solve_batch(p, w, why, &tightest, &need);
+}
+
+/* --- the longest context ----------------------------------------------------------------------------------------- */
+
+static struct workload of_context(const struct workload *w, uint64_t context)
+{
+    struct workload out = *w;
+
+    out.output = u64_min(w->output, context - 1);
+    out.prompt = context - out.output;
+    out.shared_prefix = u64_min(w->shared_prefix, out.prompt);
+    return out;
+}
+
+static bool context_fits(const struct problem *p, const struct workload *w, uint64_t context, uint64_t batch)
+{
+    struct workload at = of_context(w, context);
+    return capacity_fits(p, &at, batch);
+}
+
+/* A guess on a straight line through two far points of what the tightest stage needs. */
+static uint64_t guess_context(const struct problem *p, const struct workload *w, uint64_t batch)
+{
+    uint64_t replica = ck_ceil_div(batch, p->parallel.dp), best = CONTEXT_MAX;
+    const uint64_t x0 = (uint64_t)1 << 20, x1 = (uint64_t)1 << 21;
+
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        struct workload a = of_context(w, x0), b = of_context(w, x1);
+        struct need n0, n1;
+        struct ck ck = {0};
+        capacity_need(p, &p->stages[i], &a, &n0, &ck);
+        capacity_need(p, &p->stages[i], &b, &n1, &ck);
+        double y0 = (double)need_bytes(&n0, replica, &ck), y1 = (double)need_bytes(&n1, replica, &ck);
+        double pool = (double)p->stages[i].budget.kv_pool_bytes;
+        double x = y1 > y0 ? (double)x0 + (pool - y0) * (double)(x1 - x0) / (y1 - y0) : (double)CONTEXT_MAX;
+        if (x < (double)best)
+            best = x < 1 ? 1 : (uint64_t)x;
+    }
+    return best;
+}
+
+/* From a guess, widens until lo fits and hi does not, then bisects. */
+static uint64_t search_context(const struct problem *p, const struct workload *w, uint64_t batch, uint64_t guess)
+{
+    uint64_t lo = 0, hi = CONTEXT_MAX + 1, step = 1, at = guess;
+
+    if (context_fits(p, w, at, batch)) {
+        for (lo = at; lo < CONTEXT_MAX; lo = at, step *= 2) {
+            at = u64_min(lo + step, CONTEXT_MAX);
+            if (!context_fits(p, w, at, batch)) {
+                hi = at;
+                break;
+            }
+        }
+    } else {
+        for (hi = at; hi > 1; hi = at, step *= 2) {
+            at = hi > step ? hi - step : 1;
+            if (context_fits(p, w, at, batch)) {
+                lo = at;
+                break;
+            }
+        }
+        if (hi == 1)
+            return 0;
+    }
+    while (hi - lo > 1) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        if (context_fits(p, w, mid, batch))
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return u64_min(lo, CONTEXT_MAX);
+}
+
+uint64_t capacity_max_context(const struct problem *p, const struct workload *w, uint64_t batch, enum limit *why)
+{
+    uint64_t most;
+
+    *why = LIMIT_MEMORY;
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        if (p->stages[i].budget.short_bytes || !p->stages[i].budget.kv_pool_bytes) {
+            *why = LIMIT_WEIGHTS;
+            return 0;
+        }
+    }
+    most = search_context(p, w, batch, guess_context(p, w, batch));
+    if (p->settings.max_model_len && most >= p->settings.max_model_len)
+        *why = LIMIT_MODEL_LEN;
+    else if (most >= CONTEXT_MAX)
+        *why = LIMIT_NONE;
+    return most;
+}
+
+uint32_t capacity_min_gpus(const struct problem *p, const struct workload *w, uint64_t batch)
+{
+    uint32_t heads = 1, found = 0;
+
+    for (uint32_t i = 0; i < p->layout.n_rows; i++)
+        heads = (uint32_t)u64_max(heads, p->layout.rows[i].q_heads);
+    for (uint32_t tp = 1; tp <= heads && !found; tp++) {
+        struct parallel par = {tp, 1, 1, 1, 1};
+        struct arena *scratch;
+        struct problem other;
+        if (heads % tp)
+            continue;
+        scratch = arena_new();
+        if (problem_with(scratch, p, NULL, par, diag_new(scratch), &other) && capacity_fits(&other, w, batch))
+            found = tp;
+        arena_free(scratch);
+    }
+    return found;
+}
+
+/* --- the whole plan ---------------------------------------------------------------------------------------------- */
+
+static void add_scheme_cost(const struct problem *p, const struct workload *w, uint64_t batch, uint64_t decoded,
+                            struct tally *prefill, struct tally *decode)
+{
+    struct phase ph = {w->prompt, decoded};
+    struct extra_cost e = {0};
+
+    for (uint32_t i = 0; i < p->n_uses; i++)
+        if (p->uses[i].scheme->extra)
+            p->uses[i].scheme->extra(&p->uses[i], &p->layout, &ph, &e);
+    prefill->flop[OP_SCHEME] += e.prefill_flop * (double)batch;
+    prefill->bytes[OP_SCHEME] += 2.0 * (double)e.transient_prefill_bytes * (double)batch;
+    decode->flop[OP_SCHEME] += e.decode_flop * (double)batch;
+    decode->bytes[OP_SCHEME] += (double)(e.decode_read_bytes + e.decode_write_bytes) * (double)batch;
+}
+
+/* A tally divided over the ranks of a stage that share its work evenly. */
+static struct tally scaled(const struct tally *t, double by)
+{
+    struct tally out = *t;
+
+    for (int op = 0; op < N_OPS; op++) {
+        out.flop[op] *= by;
+        out.bytes[op] *= by;
+    }
+    return out;
+}
+
+static void add_seconds(double *into, const double *seconds)
+{
+    for (int op = 0; op < N_OPS; op++)
+        into[op] += seconds[op];
+}
+
+/* One pass of the pipeline: the stages follow each other. */
+static void time_plan(const struct problem *p, const struct workload *w, struct plan *out, const struct tally extra[2])
+{
+    uint64_t replica = ck_ceil_div(out->batch, p->parallel.dp);
+    uint64_t sequential = p->layout.sequential_prefill ? UINT64_MAX
+                                                       : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
+    double share = 1.0 / (p->parallel.tp * (double)p->n_stages * p->parallel.dp);
+    double passes = w->prompt <= sequential && p->whole_work.upward ? (double)w->prompt : 1;
+
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        const struct stage *s = &p->stages[i];
+        struct tally pre = scaled(&extra[0], share), dec = scaled(&extra[1], share);
+        double seconds[N_OPS];
+        work_prefill(&s->work, &s->fold, w->prompt, replica, sequential, &pre);
+        work_decode(&s->work, &s->fold, out->decode_prompt, out->decode_decoded, replica, &dec);
+        uint32_t m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)(w->prompt * replica), &pre);
+        if (w->prompt) {
+            out->prefill_s += roofline_seconds(&pre, &p->machine, (uint32_t)(KERNELS_PER_LAYER * s->work.layers * passes),
+                                               m, seconds);
+            add_seconds(out->prefill_op_s, seconds);
+        }
+        m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)replica, &dec);
+        out->decode_s += roofline_seconds(&dec, &p->machine, KERNELS_PER_LAYER * s->work.layers, m, seconds);
+        add_seconds(out->decode_op_s, seconds);
+    }
+}
+
+/* What a decode step moves over the host link: the offloaded layers once, the offloaded share of the cache it reads. */
+static void time_link(const struct problem *p, struct plan *out)
+{
+    double bytes = 0, slowest = 0;
+    uint64_t replica = ck_ceil_div(out->batch, p->parallel.dp);
+    struct ck ck = {0};
+
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        const struct stage *s = &p->stages[i];
+        double cache = (double)fold_decode_read_bytes(&s->fold, out->decode_prompt, out->decode_decoded, &ck);
+        double mine = (double)s->work.offloaded_bytes + p->offload * cache * (double)replica;
+        bytes += mine * p->parallel.tp * p->parallel.cp * p->parallel.dp;
+        slowest += mine;
+    }
+    out->decode_link_bytes = bytes;
+    if (p->machine.link_bytes_per_s > 0)
+        out->decode_link_s = slowest / p->machine.link_bytes_per_s;
+}
+
+static void cost_plan(const struct problem *p, const struct workload *w, struct plan *out)
+{
+    struct tally extra[2] = {{{0}, {0}}, {{0}, {0}}};
+    uint64_t sequential = p->layout.sequential_prefill ? UINT64_MAX
+                                                       : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
+    struct ck ck = {0};
+
+    out->decode_prompt = w->prompt;
+    out->decode_decoded = w->output / 2; /* the mean context of the decode */
+    if (p->n_uses)
+        add_scheme_cost(p, w, out->batch, out->decode_decoded, &extra[0], &extra[1]);
+    out->prefill = extra[0];
+    out->decode = extra[1];
+    work_prefill(&p->whole_work, &p->whole, w->prompt, out->batch, sequential, &out->prefill);
+    work_decode(&p->whole_work, &p->whole, out->decode_prompt, out->decode_decoded, out->batch, &out->decode);
+    out->decode_read_bytes =
+        ck_mul(&ck, out->batch, fold_decode_read_bytes(&p->whole, out->decode_prompt, out->decode_decoded, &ck));
+    out->decode_write_bytes = ck_mul(&ck, out->batch, fold_decode_write_bytes(&p->whole, &ck));
+    if (p->offload > 0 || p->stages[0].work.offloaded_bytes)
+        time_link(p, out);
+    if (p->gpu_named) {
+        time_plan(p, w, out, extra);
+        if (out->decode_link_s > out->decode_s)
+            out->decode_s = out->decode_link_s; /* copies overlap with compute; the longer one decides */
+        out->tokens_per_s = out->decode_s > 0 ? (double)out->batch / out->decode_s : 0;
+    }
+    out->over |= ck.over;
+}
+
+static void count_pool(const struct problem *p, const struct workload *w, struct plan *out)
+{
+    const struct stage *s = &p->stages[out->tightest];
+    struct ck ck = {0};
+    uint64_t pool = s->budget.kv_pool_bytes, token = fold_token_bytes(&s->fold, false, &ck);
+    uint64_t len = p->settings.max_model_len ? p->settings.max_model_len : w->prompt + w->output;
+
+    out->kv_blocks = token ? pool / ck_mul(&ck, token, p->block_tokens) : 0;
+    out->kv_tokens = ck_prod(&ck, out->kv_blocks, p->block_tokens, p->parallel.cp);
+    uint64_t one = fold_resident_bytes(&s->fold, len, 0, p->block_tokens, &ck);
+    out->max_concurrency = one ? (double)pool / (double)one : 0;
+    out->over |= ck.over;
+}
+
+void plan_solve(const struct problem *p, const struct workload *w, struct plan *out)
+{
+    memset(out, 0, sizeof *out);
+    out->max_batch = solve_batch(p, w, &out->batch_limit, &out->tightest, &out->need);
+    out->fits = out->max_batch >= u64_max(w->batch, 1);
+    out->context_batch = u64_max(w->batch, 1);
+    out->max_context = capacity_max_context(p, w, out->context_batch, &out->context_limit);
+    out->batch = w->batch ? w->batch : u64_max(out->max_batch, 1);
+    if (out->batch >= CAPACITY_MAX)
+        out->batch = 1;
+    count_pool(p, w, out);
+    cost_plan(p, w, out);
+}
