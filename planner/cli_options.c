@@ -217,7 +217,7 @@ static bool check_together(struct cmd_ctx *ctx, const struct command *cmd,
 
     if (!(bits_of(cmd) & CMD_SPEC))
         return true;
-    if (opt->model && opt->n_specs)
+    if (opt->model && opt->n_specs && !(cmd->options & CMD_PATH))
         return diag_add(ctx->diag, DIAG_USAGE, nowhere, "give a spec ('%s') or -m, not both",
                         opt->specs[0]);
     if (!opt->model && lonely)

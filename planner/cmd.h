@@ -27,7 +27,8 @@ enum {
     CMD_FORMAT = 8,            /* --format json|table */
     CMD_CSV = 16,              /* --format csv too */
     CMD_SCHEMES = 32,
-    CMD_SORT = 64
+    CMD_SORT = 64,
+    CMD_PATH = 128             /* words after a spec (or after -m) are the command's own */
 };
 
 struct command {

@@ -18,52 +18,81 @@ const struct command command_check = {
     .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT,
 };
 
-/* A sentence a spec; with several each after its name. */
-static void print_one(struct cmd_ctx *ctx, const struct cmd_case *c, bool json, bool several,
-                      FILE *out)
-{
+struct verdict {
     struct plan plan;
-    struct report_in in = {c->name, &c->problem, &plan, c->diag, NULL};
-    const char *sentence;
+    const char *sentence; /* NULL: the spec could not be planned */
+};
 
-    plan_solve(&c->problem, &c->problem.workload, &plan);
-    sentence = report_sentence(ctx->arena, &c->problem, &plan);
-    if (!plan.fits)
-        diag_add(ctx->diag, DIAG_INFEASIBLE, (struct loc){.file = c->name}, "%s", sentence);
-    if (json) {
-        cJSON *tree = report_check_json(&in);
-        json_print(tree, several, out);
-        cJSON_Delete(tree);
-    } else {
-        fprintf(out, "%s%s%s\n", several ? c->name : "", several ? ": " : "", sentence);
+static void solve(struct cmd_ctx *ctx, const struct cmd_case *c, struct verdict *v)
+{
+    struct report_in in = {c->name, &c->problem, &v->plan, c->diag, NULL};
+
+    if (!c->ok)
+        return;
+    plan_solve(&c->problem, &c->problem.workload, &v->plan);
+    if (report_countable(&in, ctx->diag))
+        v->sentence = report_sentence(ctx->arena, &c->problem, &v->plan);
+}
+
+/* A sentence a spec; with several each after its name. */
+static void print_one(const struct cmd_case *c, const struct verdict *v, bool json,
+                      bool several, FILE *out)
+{
+    struct report_in in = {c->name, &c->problem, &v->plan, c->diag, NULL};
+    cJSON *tree;
+
+    if (!json) {
+        fprintf(out, "%s%s%s\n", several ? c->name : "", several ? ": " : "", v->sentence);
+        return;
     }
+    tree = report_check_json(&in);
+    json_print(tree, several, out);
+    cJSON_Delete(tree);
+}
+
+/* All specs are solved before anything is written. */
+static void check(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                  const struct cmd_case *cases, size_t n)
+{
+    struct verdict *v = ARENA_NEW(ctx->arena, struct verdict, n);
+    bool json = opt->format && !strcmp(opt->format, "json");
+    struct file_out out;
+    size_t solved = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        solve(ctx, &cases[i], &v[i]);
+        solved += v[i].sentence != NULL;
+    }
+    cmd_diagnostics(ctx, opt);
+    for (size_t i = 0; i < n; i++)
+        if (v[i].sentence && !v[i].plan.fits)
+            diag_add(ctx->diag, DIAG_INFEASIBLE, (struct loc){.file = cases[i].name}, "%s",
+                     v[i].sentence);
+    if (!json) /* the sentence says it */
+        ctx->printed = diag_count(ctx->diag);
+    if (!solved || !file_create(ctx->arena, opt->output, ctx->out, ctx->diag, &out))
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (v[i].sentence)
+            print_one(&cases[i], &v[i], json, n > 1, out.f);
+    (void)!file_commit(&out, ctx->diag);
 }
 
 static int run(struct cmd_ctx *ctx)
 {
     struct cmd_options opt;
     struct cmd_case *cases;
-    size_t n, built = 0;
-    struct file_out out;
-    bool json;
+    const struct profiles *profiles;
+    size_t n;
 
     if (!cmd_options(ctx, &command_check, &opt))
         return diag_exit(ctx->diag);
     if (opt.help)
         return 0;
-    json = opt.format && !strcmp(opt.format, "json");
-    if (!cmd_cases(ctx, &opt, profiles_open(ctx->arena, opt.profiles, ctx->diag), &cases, &n))
-        n = 0;
-    cmd_diagnostics(ctx, &opt);
-    for (size_t i = 0; i < n; i++)
-        built += cases[i].ok;
-    if (!built || !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
-        return diag_exit(ctx->diag);
-    for (size_t i = 0; i < n; i++)
-        if (cases[i].ok)
-            print_one(ctx, &cases[i], json, n > 1, out.f);
-    if (!json) /* the sentence has said it */
-        ctx->printed = diag_count(ctx->diag);
-    (void)!file_commit(&out, ctx->diag);
+    profiles = profiles_open(ctx->arena, opt.profiles, ctx->diag);
+    if (cmd_cases(ctx, &opt, profiles, &cases, &n))
+        check(ctx, &opt, cases, n);
+    else
+        cmd_diagnostics(ctx, &opt);
     return diag_exit(ctx->diag);
 }

@@ -27,18 +27,21 @@ struct page {
     bool fits; /* all of them */
 };
 
-static void solve(struct page *g, const struct cmd_case *c, const struct profiles *profiles)
+static bool solve(struct page *g, const struct cmd_case *c, const struct profiles *profiles)
 {
     struct plan plan;
     struct report_in in = {c->name, &c->problem, &plan, c->diag, profiles};
 
     plan_solve(&c->problem, &c->problem.workload, &plan);
+    if (!report_countable(&in, g->ctx->diag))
+        return false;
     g->json[g->n] = report_json(&in);
     g->columns[g->n] = (struct report_column){
         c->name, report_sentence(g->ctx->arena, &c->problem, &plan), g->json[g->n]};
     g->misfit[g->n] = !plan.fits;
     g->fits = g->fits && plan.fits;
     g->n++;
+    return true;
 }
 
 /* Exit 4; the sentence is on standard error only where standard output is for programs. */
@@ -101,10 +104,8 @@ static int run(struct cmd_ctx *ctx)
         g.json = ARENA_NEW(ctx->arena, cJSON *, n);
         g.misfit = ARENA_NEW(ctx->arena, bool, n);
         for (size_t i = 0; i < n; i++) {
-            if (!cases[i].ok)
-                continue;
-            solve(&g, &cases[i], profiles);
-            first = first ? first : &cases[i];
+            if (cases[i].ok && solve(&g, &cases[i], profiles) && !first)
+                first = &cases[i];
         }
     }
     cmd_diagnostics(ctx, &opt);

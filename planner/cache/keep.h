@@ -66,6 +66,9 @@ uint32_t keep_next(const struct scheme_use *use, const struct layout *lay, uint3
 void keep_window_scores(const struct scheme_use *use, const struct layout *lay,
                         const struct phase *ph, uint64_t window, struct extra_cost *out);
 
+/* The most tokens a key may say: sums and products of a few stay within 64 bits. */
+#define KEEP_TOKENS_MAX 1e12
+
 /* The key of every scheme that kvpress has too. */
 #define KEEP_RATIO_FIELD(S)                                                                    \
     FIELD(S, compression_ratio, "compression_ratio", F_NUMBER, 0, 1, NULL,                     \

@@ -317,7 +317,8 @@ uint32_t layout_split_heads(struct layout *l, uint32_t row, uint32_t first_kv_he
         l->rows_room = 2 * n;
         l->rows = arena_grow(l->arena, l->rows, l->n_rows, l->rows_room, sizeof *l->rows);
     }
-    for (uint32_t i = l->n_rows; i-- > 0;) {
+    for (uint32_t left = l->n_rows; left > 0; left--) {
+        uint32_t i = left - 1; /* from the end: rows only move up */
         struct cache_row r = l->rows[i];
         bool reads = r.source == row, cut = reads || i == row;
         struct cache_row *out = &l->rows[moved[i]];

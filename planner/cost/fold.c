@@ -303,8 +303,8 @@ uint64_t fold_token_bytes(const struct fold *f, bool past_windows, struct ck *ck
 
     for (uint32_t i = 0; i < f->n_stores; i++) {
         const struct cache_row *r = &f->stores[i].row;
-        uint64_t one = format_append_bytes(&r->k_format, r->stored_heads, r->k_dim, ck);
-        one = ck_add(ck, one, format_append_bytes(&r->v_format, r->stored_heads, r->v_dim, ck));
+        uint64_t one = format_token_bytes(&r->k_format, r->stored_heads, r->k_dim, ck);
+        one = ck_add(ck, one, format_token_bytes(&r->v_format, r->stored_heads, r->v_dim, ck));
         if (!past_windows || !r->store_window_tokens)
             sum = ck_add(ck, sum, ck_mul(ck, f->stores[i].count, one));
     }
@@ -325,7 +325,15 @@ uint64_t fold_decode_read_bytes(const struct fold *f, uint64_t n, uint64_t decod
 
 uint64_t fold_decode_write_bytes(const struct fold *f, struct ck *ck)
 {
-    return ck_add(ck, fold_token_bytes(f, false, ck), f->state_bytes);
+    uint64_t sum = f->state_bytes;
+
+    for (uint32_t i = 0; i < f->n_stores; i++) {
+        const struct cache_row *r = &f->stores[i].row;
+        uint64_t one = format_append_bytes(&r->k_format, r->stored_heads, r->k_dim, ck);
+        one = ck_add(ck, one, format_append_bytes(&r->v_format, r->stored_heads, r->v_dim, ck));
+        sum = ck_add(ck, sum, ck_mul(ck, f->stores[i].count, one));
+    }
+    return sum;
 }
 
 void fold_kv_parts(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t block_tokens, uint64_t *k_bytes,

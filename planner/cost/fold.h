@@ -63,7 +63,7 @@ uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t bloc
 /* Bytes of the first `prefix` tokens that sequences with a common prefix store once: rows that drop nothing only. */
 uint64_t fold_shared_bytes(const struct fold *f, uint64_t prefix, uint64_t block_tokens, struct ck *ck);
 
-/* Resident bytes one more token costs: below every window and limit (`all`), or past every window. */
+/* Resident bytes one more token costs in the long run: below every window and limit, or past every window. */
 uint64_t fold_token_bytes(const struct fold *f, bool past_windows, struct ck *ck);
 
 /* Bytes a decode step reads from and appends to the cache of one sequence; the sum runs over every reading layer

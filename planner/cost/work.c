@@ -166,7 +166,9 @@ static void add_layer(struct builder *b)
     add_flop(b, PART_STATE, OP_STATE, state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
     w->weights_bytes = ck_add(b->ck, w->weights_bytes, b->host ? 0 : b->layer_bytes);
     if (b->host) {
+        uint64_t moved = ck_mul(b->ck, b->layer_bytes, l->passes[b->layer]);
         w->offloaded_bytes = ck_add(b->ck, w->offloaded_bytes, b->layer_bytes);
+        w->offloaded_prefill_bytes = ck_add(b->ck, w->offloaded_prefill_bytes, moved);
         w->largest_layer_bytes = u64_max(w->largest_layer_bytes, b->layer_bytes);
     }
     w->layers++;
@@ -299,7 +301,8 @@ void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_
             t->bytes[OP_VALUES] += c->source.v_dim ? bytes * (1 - k_share) : 0;
         }
     }
-    t->bytes[OP_QKV] += b * (double)fold_token_bytes(f, false, &ck);
+    /* K, V and states are written; states were read too */
+    t->bytes[OP_QKV] += b * (double)(fold_decode_write_bytes(f, &ck) - f->state_bytes);
     t->bytes[OP_STATE] += 2 * b * (double)f->state_bytes;
 }
 

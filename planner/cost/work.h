@@ -48,6 +48,7 @@ struct work {                  /* of one rank of a pipeline stage, or of the who
     uint32_t n_experts;
     uint64_t weights_bytes;    /* resident on this rank */
     uint64_t offloaded_bytes;  /* of them, kept in host memory */
+    uint64_t offloaded_prefill_bytes; /* what a prefill moves of them: each layer times its passes */
     uint64_t largest_layer_bytes; /* of the offloaded layers: the buffer they stream through */
     uint32_t layers;
     bool samples;              /* holds the head */

@@ -324,6 +324,20 @@ static const char *alike(const struct profiles *p, enum profile_kind k, const ch
     return text;
 }
 
+/* A folded key as its profile's name or alias spells it. */
+static const char *spelled(const struct profiles *p, enum profile_kind k, const char *key, struct diag *d)
+{
+    const struct doc_node *doc = key ? profile_find(p, k, key, d) : NULL, *name = doc_get(doc, "name"),
+                          *aliases = doc_get(doc, "aliases");
+
+    if (name && name->kind == DOC_SCALAR && !strcmp(profile_fold(p->a, name->text), key))
+        return name->text;
+    for (const struct doc_node *c = aliases ? aliases->first : NULL; c; c = c->next)
+        if (c->kind == DOC_SCALAR && !strcmp(profile_fold(p->a, c->text), key))
+            return c->text;
+    return key;
+}
+
 const struct doc_node *profile_require(const struct profiles *p, enum profile_kind k,
                                        const char *name, struct loc at, struct diag *d)
 {
@@ -334,7 +348,7 @@ const struct doc_node *profile_require(const struct profiles *p, enum profile_ki
     if (profile_has(p, k, key, d))
         return profile_find(p, k, key, d);
     names = all_keys(p, k, d, &n);
-    near = doc_nearest(key, names, n);
+    near = spelled(p, k, doc_nearest(key, names, n), d);
     some = near ? "" : alike(p, k, key, d);
     if (near)
         diag_add(d, DIAG_INPUT, at, "unknown %s '%s'; did you mean '%s'?", profile_word(k),

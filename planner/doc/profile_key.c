@@ -102,16 +102,21 @@ char *profile_stem(struct arena *a, enum profile_kind k, const char *file)
     return stem;
 }
 
+enum { STREAM_MAX = 64 };
+
 bool profile_parse(struct arena *a, const char *label, const char *text, size_t n,
                    struct diag *d, struct doc_node **out)
 {
+    struct doc_node *stream[STREAM_MAX];
+    bool example = strstr(label, "examples/") != NULL; /* a spec may be a stream */
     size_t count = 0;
 
     if (ends_with(label, ".json"))
         return doc_read_json(a, label, text, n, false, d, out);
-    if (!doc_read_yaml(a, label, text, n, d, out, 1, &count))
+    if (!doc_read_yaml(a, label, text, n, d, stream, example ? STREAM_MAX : 1, &count))
         return false;
-    if (count != 1)
+    *out = stream[0];
+    if (!count)
         return diag_add(d, DIAG_INPUT, (struct loc){label, 0, 0}, "an empty profile");
     return true;
 }

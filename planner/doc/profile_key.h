@@ -39,7 +39,8 @@ bool profile_keys(struct arena *a, enum profile_kind k, const char *stem,
 char **profile_files(struct arena *a, enum profile_kind k, const char *folder, size_t *n);
 char *profile_stem(struct arena *a, enum profile_kind k, const char *file);
 
-/* YAML or JSON, by the end of the file name; exactly one document. `label` is what messages
+/* YAML or JSON, by the end of the file name; exactly one document (of an example, which may be
+ * a stream, the first). `label` is what messages
  * call the file. */
 bool profile_parse(struct arena *a, const char *label, const char *text, size_t n,
                    struct diag *d, struct doc_node **out) __attribute__((warn_unused_result));

@@ -15,16 +15,18 @@ struct config {
     struct arena *a;
     const struct doc_node *root, *text;
     struct diag *d;
-    const struct config_default *defaults; /* the class's values for absent keys, {NULL, 0} last; may be NULL */
-    bool ok; /* false after the first error; reading goes on so that all are reported */
+    const struct config_default
+        *defaults; /* the class's values for absent keys, {NULL, 0} last; may be NULL */
+    bool ok;       /* false after the first error; reading goes on so that all are reported */
 };
 
 struct family {
-    const char *name;                /* as the file */
-    const char *const *model_types;  /* NULL-terminated */
+    const char *name;               /* as the file */
+    const char *const *model_types; /* NULL-terminated */
     const char *summary, *source;
     void (*read)(struct config *c, struct model *m); /* failures through config_error */
-    const char *const *refuses;      /* set: the types are known but cannot be modelled; why, type by type */
+    const char *const
+        *refuses; /* set: the types are known but cannot be modelled; why, type by type */
 };
 
 extern const struct family *const families[]; /* NULL-terminated */
@@ -36,15 +38,15 @@ const struct family *family_find(const char *model_type);
 const struct doc_node *config_find(const struct config *c, const char *keys);
 bool config_has(const struct config *c, const char *keys);
 uint32_t config_u32(struct config *c, const char *keys, uint32_t fallback); /* 0 and up */
-uint32_t config_need(struct config *c, const char *keys);                   /* 1 and up, required */
+uint32_t config_need(struct config *c, const char *keys); /* 1 and up, required */
 bool config_bool(struct config *c, const char *keys, bool fallback);
 const char *config_text(struct config *c, const char *keys, const char *fallback);
 /* Item i of a list under `keys`; NULL when absent, no list or too short. */
 const struct doc_node *config_item(const struct config *c, const char *keys, uint32_t i);
 void config_error(struct config *c, const struct doc_node *at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-void config_note(struct config *c, const struct doc_node *at, enum diag_kind kind, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void config_note(struct config *c, const struct doc_node *at, enum diag_kind kind,
+                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /* Layers, hidden size, vocabulary, context, tie flag (the family's default is what *m holds), dtype; allocates the
  * layers, zeroed but for kv_source. False when nothing more can be read. */
@@ -57,7 +59,8 @@ void family_read_attention(struct config *c, struct model *m);
  * layer, no biases but attention_bias and mlp_bias. */
 bool family_read_llama_like(struct config *c, struct model *m);
 
-void family_set_bias(struct model *m, const char *letters); /* of "qkvo", on every attention layer */
+void family_set_bias(struct model *m,
+                     const char *letters); /* of "qkvo", on every attention layer */
 void family_set_qk_norm(struct model *m, enum qk_norm n);
 void family_set_norms(struct model *m, uint32_t a_layer);
 void family_set_mlp(struct model *m, bool gated, bool bias);

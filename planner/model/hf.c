@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#define INLINE_HINT                                                                              \
-    "the inline form always works: model: {layers: 32, hidden_size: 4096, "                      \
+#define INLINE_HINT                                                                            \
+    "the inline form always works: model: {layers: 32, hidden_size: 4096, "                    \
     "intermediate_size: 14336, heads: 32, kv_heads: 8, head_dim: 128, vocab_size: 128256}"
 
 enum { TYPES_MAX = 256 };
@@ -15,7 +15,8 @@ enum { TYPES_MAX = 256 };
 /* The decoder's part of a multimodal config. */
 static const struct doc_node *text_part(const struct doc_node *root)
 {
-    static const char *const keys[] = {"text_config", "llm_config", "language_config", "thinker_config"};
+    static const char *const keys[] = {"text_config", "llm_config", "language_config",
+                                       "thinker_config"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const struct doc_node *n = doc_get(root, keys[i]);
@@ -44,8 +45,9 @@ static bool unknown_type(const struct doc_node *config, const char *type, struct
             names[n++] = families[f]->model_types[i];
     }
     near = doc_nearest(type, names, n);
-    return diag_add(d, DIAG_INPUT, at ? at->at : config->at, "unknown model_type '%s'%s%s%s; " INLINE_HINT,
-                    type, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return diag_add(d, DIAG_INPUT, at ? at->at : config->at,
+                    "unknown model_type '%s'%s%s%s; " INLINE_HINT, type,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* The family by the outer model_type, else the inner one. */
@@ -64,7 +66,8 @@ static const struct family *find_family(const struct config *c, const char **typ
 
 static const struct doc_node *quantization(const struct config *c)
 {
-    static const char *const keys[] = {"quantization_config", "compression_config", "hf_quant_config"};
+    static const char *const keys[] = {"quantization_config", "compression_config",
+                                       "hf_quant_config"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const struct doc_node *n = doc_get(c->root, keys[i]);
@@ -95,14 +98,16 @@ static const char *config_dtype(struct config *c)
     return "bf16";
 }
 
-static bool refuse(const struct family *f, const struct doc_node *config, const char *type, struct diag *d)
+static bool refuse(const struct family *f, const struct doc_node *config, const char *type,
+                   struct diag *d)
 {
     size_t i = 0;
 
     while (f->model_types[i] && strcmp(f->model_types[i], type) != 0)
         i++;
-    return diag_add(d, DIAG_INPUT, config->at, "model_type '%s' cannot be modelled: %s; " INLINE_HINT,
-                    type, f->refuses[i]);
+    return diag_add(d, DIAG_INPUT, config->at,
+                    "model_type '%s' cannot be modelled: %s; " INLINE_HINT, type,
+                    f->refuses[i]);
 }
 
 bool model_from_config(struct arena *a, const struct doc_node *config, const char *name,
@@ -134,7 +139,8 @@ bool model_from_config(struct arena *a, const struct doc_node *config, const cha
     for (uint32_t i = 0; i < out->n_layers; i++)
         layer_settle(&out->layers[i], out->hidden, i);
     if (out->mtp_layers)
-        diag_add(d, DIAG_NOTE, config->at, "%u multi-token-prediction layers of the checkpoint are not counted",
+        diag_add(d, DIAG_NOTE, config->at,
+                 "%u multi-token-prediction layers of the checkpoint are not counted",
                  out->mtp_layers);
     if (!quant_from_config(a, quantization(&c), d, out))
         return false;

@@ -35,9 +35,10 @@ struct reader {
 
 /* Keys of the top level that are not slots; those from "config" on belong to others. */
 static const char *const other_keys[] = {
-    "layers",     "attention_bias", "mla",     "indexer",       "ssm",     "moe",        "layer_kinds", "layer_types",
-    "kv_sources", "quantization",   "sources", "confidence",    "aliases", "parameters", "config",      "profile",
-    "weights_bytes", "notes",       NULL};
+    "layers",  "attention_bias", "mla",         "indexer",    "ssm",
+    "moe",     "layer_kinds",    "layer_types", "kv_sources", "quantization",
+    "sources", "confidence",     "aliases",     "parameters", "config",
+    "profile", "weights_bytes",  "notes",       NULL};
 static const char *const kind_keys[] = {"attention_bias", "mla", "indexer", "ssm", "moe", NULL};
 
 struct group {
@@ -46,14 +47,16 @@ struct group {
 };
 
 /* Binds one map to the slots of one or two groups; only keys that are there change anything. */
-static bool read_slots(struct reader *r, const struct doc_node *map, const char *what, const struct group *v,
-                       size_t n)
+static bool read_slots(struct reader *r, const struct doc_node *map, const char *what,
+                       const struct group *v, size_t n)
 {
     struct field fields[SLOTS_MAX];
     union cell cells[SLOTS_MAX] = {{0}};
     const struct slot *slots[SLOTS_MAX];
     void *targets[SLOTS_MAX];
-    const char *const *ignored = v[0].g == SLOTS_MODEL ? other_keys : v[0].g == SLOTS_LAYER ? kind_keys : NULL;
+    const char *const *ignored = v[0].g == SLOTS_MODEL   ? other_keys
+                                 : v[0].g == SLOTS_LAYER ? kind_keys
+                                                         : NULL;
     size_t k = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -113,6 +116,10 @@ static void clear_group(struct raw_layer *l, enum slot_group g)
 /* mla, indexer, ssm, moe: a map, or the word none to drop what is inherited. */
 static bool read_groups(struct reader *r, const struct doc_node *map, struct raw_layer *l)
 {
+    static const char *const needed[N_SLOT_GROUPS] = {[SLOTS_MLA] = "kv_lora_rank",
+                                                      [SLOTS_INDEXER] = "dim",
+                                                      [SLOTS_SSM] = "kind",
+                                                      [SLOTS_MOE] = "experts"};
     bool ok = true;
 
     for (int g = SLOTS_MLA; g < N_SLOT_GROUPS; g++) {
@@ -124,8 +131,10 @@ static bool read_groups(struct reader *r, const struct doc_node *map, struct raw
             continue;
         if (n->kind == DOC_SCALAR && strcmp(n->text, "none") == 0)
             clear_group(l, (enum slot_group)g);
-        else
-            ok = read_slots(r, n, key, &group, 1) && ok;
+        else if (!read_slots(r, n, key, &group, 1))
+            ok = false;
+        else if (!raw_has(l, (enum slot_group)g))
+            ok = diag_add(r->d, DIAG_INPUT, n->at, "%s needs '%s'", key, needed[g]);
     }
     return ok;
 }
@@ -159,9 +168,11 @@ static bool read_kinds(struct reader *r)
     if (doc_is_null(map))
         return true;
     if (map->kind != DOC_MAP)
-        return diag_add(r->d, DIAG_INPUT, map->at, "layer_kinds must be a map of names to layers");
+        return diag_add(r->d, DIAG_INPUT, map->at,
+                        "layer_kinds must be a map of names to layers");
     if (map->n > KINDS_MAX)
-        return diag_add(r->d, DIAG_INPUT, map->at, "layer_kinds has %zu entries, at most %d are allowed", map->n,
+        return diag_add(r->d, DIAG_INPUT, map->at,
+                        "layer_kinds has %zu entries, at most %d are allowed", map->n,
                         KINDS_MAX);
     for (const struct doc_node *n = map->first; n; n = n->next) {
         struct raw_layer *k = &r->kinds[r->n_kinds];
@@ -191,7 +202,8 @@ struct expansion {
     size_t n;
 };
 
-static bool append(struct expansion *x, const struct doc_node *at, const char *name, uint64_t times)
+static bool append(struct expansion *x, const struct doc_node *at, const char *name,
+                   uint64_t times)
 {
     struct reader *r = x->r;
     struct raw_layer l = r->base;
@@ -202,11 +214,13 @@ static bool append(struct expansion *x, const struct doc_node *at, const char *n
     if (i < r->n_kinds)
         l = r->kinds[i];
     else if (!mixer_find(name, &l.l.attn.mixer))
-        return diag_add(r->d, DIAG_INPUT, at->at,
-                        "layer type '%s' is neither in layer_kinds nor one of full, sliding, chunked, latent, none",
-                        name);
+        return diag_add(
+            r->d, DIAG_INPUT, at->at,
+            "layer type '%s' is neither in layer_kinds nor one of full, sliding, chunked, latent, none",
+            name);
     if (times > MODEL_LAYERS_MAX - x->n)
-        return diag_add(r->d, DIAG_INPUT, at->at, "layer_types has more than %d layers", MODEL_LAYERS_MAX);
+        return diag_add(r->d, DIAG_INPUT, at->at, "layer_types has more than %d layers",
+                        MODEL_LAYERS_MAX);
     for (uint64_t k = 0; k < times; k++)
         x->out[x->n++] = l;
     return true;
@@ -232,7 +246,8 @@ static bool append_text(struct expansion *x, const struct doc_node *n)
             item[k - 1] = 0;
         name = strcspn(item, "*");
         if (item[name] == '*') {
-            struct doc_node count = {.kind = DOC_SCALAR, .at = n->at, .text = item + name + 1};
+            struct doc_node count = {
+                .kind = DOC_SCALAR, .at = n->at, .key = "layer_types", .text = item + name + 1};
 
             item[name] = 0;
             ok = doc_u64(&count, 1, MODEL_LAYERS_MAX, x->r->d, &times);
@@ -281,7 +296,7 @@ static bool expand(struct reader *r, uint32_t layers)
     const struct doc_node *types = doc_get(r->map, "layer_types");
     struct expansion x = {.r = r};
 
-    x.out = ARENA_NEW(r->a, struct raw_layer, MODEL_LAYERS_MAX);
+    x.out = ARENA_NEW(r->a, struct raw_layer, doc_is_null(types) ? layers : MODEL_LAYERS_MAX);
     if (doc_is_null(types)) {
         for (x.n = 0; x.n < layers; x.n++)
             x.out[x.n] = r->base;
@@ -289,7 +304,8 @@ static bool expand(struct reader *r, uint32_t layers)
         return false;
     }
     if (layers && x.n != layers)
-        return diag_add(r->d, DIAG_INPUT, types->at, "layer_types has %zu entries for %u layers", x.n, layers);
+        return diag_add(r->d, DIAG_INPUT, types->at,
+                        "layer_types has %zu entries for %u layers", x.n, layers);
     r->m->n_layers = (uint32_t)x.n;
     r->m->layers = ARENA_NEW(r->a, struct layer, x.n);
     for (uint32_t i = 0; i < x.n; i++) {
@@ -306,7 +322,8 @@ static bool expand(struct reader *r, uint32_t layers)
 /* kv_sources: 1-based, one a layer; 0 or its own number = reads its own. */
 static bool read_sources(struct reader *r)
 {
-    static const struct field field = {.key = "kv_sources", .type = F_U64_LIST, .max = MODEL_LAYERS_MAX};
+    static const struct field field = {
+        .key = "kv_sources", .type = F_U64_LIST, .max = MODEL_LAYERS_MAX};
     const struct doc_node *n = doc_get(r->map, "kv_sources");
     struct u64_list list = {0};
     bool ok = true;
@@ -316,12 +333,13 @@ static bool read_sources(struct reader *r)
     if (!bind_value(r->a, n, "model", &field, r->d, &list))
         return false;
     if (list.n != r->m->n_layers)
-        return diag_add(r->d, DIAG_INPUT, n->at, "kv_sources has %zu entries for %u layers", list.n,
-                        r->m->n_layers);
+        return diag_add(r->d, DIAG_INPUT, n->at, "kv_sources has %zu entries for %u layers",
+                        list.n, r->m->n_layers);
     for (uint32_t i = 0; i < r->m->n_layers; i++) {
         if (list.v[i] > r->m->n_layers)
-            ok = diag_add(r->d, DIAG_INPUT, n->at, "kv_sources: layer %u reads layer %llu of %u", i + 1,
-                          (unsigned long long)list.v[i], r->m->n_layers);
+            ok =
+                diag_add(r->d, DIAG_INPUT, n->at, "kv_sources: layer %u reads layer %llu of %u",
+                         i + 1, (unsigned long long)list.v[i], r->m->n_layers);
         else if (list.v[i])
             r->m->layers[i].attn.kv_source = (uint32_t)list.v[i] - 1;
     }
@@ -333,7 +351,8 @@ static bool read_notes(struct reader *r)
 {
     const struct doc_node *n = doc_get(r->map, "sources");
     static const char *const words[] = {"primary", "secondary", "unverified", NULL};
-    static const struct field confidence = {.key = "confidence", .type = F_CHOICE, .choices = words};
+    static const struct field confidence = {
+        .key = "confidence", .type = F_CHOICE, .choices = words};
     const struct doc_node *c = doc_get(r->map, "confidence");
     uint64_t choice = 0;
     char *text;
@@ -371,7 +390,8 @@ static bool read_layers(struct reader *r, uint32_t layers)
     return read_sources(r);
 }
 
-bool model_from_inline(struct arena *a, const struct doc_node *map, struct diag *d, struct model *out)
+bool model_from_inline(struct arena *a, const struct doc_node *map, struct diag *d,
+                       struct model *out)
 {
     struct reader r = {.a = a, .map = map, .d = d, .m = out, .base = inline_layer()};
     uint32_t layers = 0;
@@ -379,7 +399,8 @@ bool model_from_inline(struct arena *a, const struct doc_node *map, struct diag 
 
     *out = inline_model();
     if (!map || map->kind != DOC_MAP)
-        return diag_add(d, DIAG_INPUT, map ? map->at : (struct loc){0}, "an inline model must be a map of keys");
+        return diag_add(d, DIAG_INPUT, map ? map->at : (struct loc){0},
+                        "an inline model must be a map of keys");
     out->at = map->at;
     ok = read_base(&r);
     ok = doc_u32(doc_get(map, "layers"), 1, MODEL_LAYERS_MAX, d, &layers) && ok;
@@ -445,11 +466,12 @@ static bool resize(struct reader *r, uint32_t layers)
         v[i].attn.kv_source += shift;
         if (v[i].attn.kv_source >= layers)
             return diag_add(r->d, DIAG_INPUT, r->map->at,
-                            "with %u layers, layer %u would read the K/V of layer %u", layers, i + 1,
-                            v[i].attn.kv_source + 1);
+                            "with %u layers, layer %u would read the K/V of layer %u", layers,
+                            i + 1, v[i].attn.kv_source + 1);
     }
     if (layers > m->n_layers)
-        diag_add(r->d, DIAG_WARN, r->map->at, "layers %u to %u repeat the first ones", m->n_layers + 1, layers);
+        diag_add(r->d, DIAG_WARN, r->map->at, "layers %u to %u repeat the first ones",
+                 m->n_layers + 1, layers);
     if (m->quant.layer_parts) {
         uint32_t *parts = ARENA_NEW(r->a, uint32_t, layers);
 
@@ -487,7 +509,8 @@ bool model_override(struct arena *a, const struct doc_node *map, struct diag *d,
     }
     if (!read_notes(&r))
         return false;
-    if (!doc_is_null(doc_get(map, "quantization")) && !inline_quant(a, doc_get(map, "quantization"), d, m))
+    if (!doc_is_null(doc_get(map, "quantization")) &&
+        !inline_quant(a, doc_get(map, "quantization"), d, m))
         return false;
     return model_check(m, d);
 }

@@ -18,14 +18,23 @@ enum slot_kind { SLOT_U32, SLOT_U64, SLOT_BOOL, SLOT_ENUM, SLOT_TEXT };
 struct slot {
     struct field field; /* .offset unused */
     enum slot_kind kind;
-    size_t at;          /* in struct raw_layer or struct model */
+    size_t at; /* in struct raw_layer or struct model */
 };
 
-enum slot_group { SLOTS_MODEL, SLOTS_LAYER, SLOTS_MLA, SLOTS_INDEXER, SLOTS_SSM, SLOTS_MOE, N_SLOT_GROUPS };
+enum slot_group {
+    SLOTS_MODEL,
+    SLOTS_LAYER,
+    SLOTS_MLA,
+    SLOTS_INDEXER,
+    SLOTS_SSM,
+    SLOTS_MOE,
+    N_SLOT_GROUPS
+};
 enum { SLOTS_MAX = 64 };
 
 const struct slot *slots_of(enum slot_group g, size_t *n);
-const char *slots_key(enum slot_group g); /* "mla": the key that holds the group; NULL for the first two */
+const char *
+slots_key(enum slot_group g); /* "mla": the key that holds the group; NULL for the first two */
 
 uint64_t slot_get(const struct slot *s, const void *base); /* not for SLOT_TEXT */
 void slot_set(const struct slot *s, void *base, uint64_t v);
@@ -38,6 +47,9 @@ struct raw_layer inline_layer(void);
 bool raw_has(const struct raw_layer *r, enum slot_group g);
 /* Undoes what layer_settle derives. */
 struct raw_layer raw_of(const struct layer *l);
+
+/* Whether two layers agree in every key (kv_source is none). */
+bool raw_same(const struct raw_layer *a, const struct raw_layer *b);
 
 /* Fills in what follows from other fields and clears what does not apply, so that equal layers compare equal. */
 void layer_settle(struct layer *l, uint32_t hidden, uint32_t index);

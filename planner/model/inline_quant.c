@@ -8,9 +8,9 @@
 #include "planner/model/weights.h"
 
 enum {
-    PARTS_LINEAR = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O | 1u << PART_LATENT |
-                   1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP | 1u << PART_EXPERT |
-                   1u << PART_SHARED
+    PARTS_LINEAR = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O |
+                   1u << PART_LATENT | 1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP |
+                   1u << PART_EXPERT | 1u << PART_SHARED
 };
 
 struct map {
@@ -24,16 +24,24 @@ struct run {
 };
 
 static const struct field fields[] = {
-    {.key = "format", .type = F_TEXT, .offset = offsetof(struct map, format), .required = true,
+    {.key = "format",
+     .type = F_TEXT,
+     .offset = offsetof(struct map, format),
+     .required = true,
      .help = "weight format of the parts: fp8, fp8_block, awq, mxfp4, ..."},
-    FIELD(struct map, method, "method", F_TEXT, 0, 0, NULL, "who quantized: fp8, awq, modelopt, ..."),
-    FIELD(struct map, kv_format, "kv_format", F_TEXT, 0, 0, NULL, "cache format the checkpoint asks for"),
-    FIELD(struct map, parts, "parts", F_NODE, 0, 0, NULL, "parts it covers; default: all projections"),
-    FIELD(struct map, layers, "layers", F_NODE, 0, 0, NULL, "layers with other parts: [{first, last, parts}]"),
+    FIELD(struct map, method, "method", F_TEXT, 0, 0, NULL,
+          "who quantized: fp8, awq, modelopt, ..."),
+    FIELD(struct map, kv_format, "kv_format", F_TEXT, 0, 0, NULL,
+          "cache format the checkpoint asks for"),
+    FIELD(struct map, parts, "parts", F_NODE, 0, 0, NULL,
+          "parts it covers; default: all projections"),
+    FIELD(struct map, layers, "layers", F_NODE, 0, 0, NULL,
+          "layers with other parts: [{first, last, parts}]"),
 };
 
 static const struct field run_fields[] = {
-    FIELD_REQUIRED(struct run, first, "first", F_U64, 1, MODEL_LAYERS_MAX, "first layer, 1-based"),
+    FIELD_REQUIRED(struct run, first, "first", F_U64, 1, MODEL_LAYERS_MAX,
+                   "first layer, 1-based"),
     FIELD_REQUIRED(struct run, last, "last", F_U64, 1, MODEL_LAYERS_MAX, "last layer"),
     FIELD_REQUIRED(struct run, parts, "parts", F_NODE, 0, 0, "parts that are quantized there"),
 };
@@ -84,12 +92,15 @@ static bool read_runs(struct arena *a, const struct doc_node *n, struct diag *d,
         struct run r = {0};
         uint32_t mask = 0;
 
-        if (!bind_map(a, e, "quantization.layers", run_fields, sizeof run_fields / sizeof *run_fields, NULL, d, &r) ||
+        if (!bind_map(a, e, "quantization.layers", run_fields,
+                      sizeof run_fields / sizeof *run_fields, NULL, d, &r) ||
             !read_parts(r.parts, d, &mask))
             return false;
         if (r.first > r.last || r.last > m->n_layers)
-            return diag_add(d, DIAG_INPUT, e->at, "quantization.layers: %" PRIu64 " to %" PRIu64 " of %" PRIu32
-                            " layers", r.first, r.last, m->n_layers);
+            return diag_add(d, DIAG_INPUT, e->at,
+                            "quantization.layers: %" PRIu64 " to %" PRIu64 " of %" PRIu32
+                            " layers",
+                            r.first, r.last, m->n_layers);
         for (uint64_t i = r.first - 1; i < r.last; i++)
             masks[i] = mask;
     }
@@ -153,8 +164,8 @@ void write_quant(const struct model *m, FILE *out)
             i++;
         if (q->layer_parts[first] == q->parts)
             continue;
-        fprintf(out, "%s    - {first: %" PRIu32 ", last: %" PRIu32 ", parts: ", headed ? "" : "  layers:\n",
-                first + 1, i + 1);
+        fprintf(out, "%s    - {first: %" PRIu32 ", last: %" PRIu32 ", parts: ",
+                headed ? "" : "  layers:\n", first + 1, i + 1);
         write_parts(q->layer_parts[first], out);
         fputs("}\n", out);
         headed = true;

@@ -2,8 +2,8 @@
 #include "planner/model/model.h"
 
 #include <inttypes.h>
-#include <string.h>
 
+#include "planner/model/inline.h"
 #include "planner/model/weights.h"
 
 struct checker {
@@ -14,7 +14,7 @@ struct checker {
 };
 
 #define WRONG(c, ...) ((c)->ok = diag_add((c)->d, DIAG_INPUT, (c)->m->at, __VA_ARGS__))
-#define WRONG_LAYER(c, fmt, ...)                                                                 \
+#define WRONG_LAYER(c, fmt, ...)                                                               \
     WRONG(c, "layer %" PRIu32 ": " fmt, (c)->layer + 1, __VA_ARGS__)
 
 static void need(struct checker *c, uint64_t value, const char *what)
@@ -46,10 +46,13 @@ static void check_attention(struct checker *c, const struct attention *a)
     need(c, a->heads, "heads");
     need(c, a->kv_heads, "kv_heads");
     if (a->heads && !a->k_dim)
-        WRONG_LAYER(c, "head_dim must be given: hidden_size %" PRIu32 " is no multiple of %" PRIu32 " heads",
+        WRONG_LAYER(c,
+                    "head_dim must be given: hidden_size %" PRIu32 " is no multiple of %" PRIu32
+                    " heads",
                     c->m->hidden, a->heads);
     if (a->kv_heads && a->heads % a->kv_heads != 0)
-        WRONG_LAYER(c, "%" PRIu32 " K/V heads do not divide %" PRIu32 " heads", a->kv_heads, a->heads);
+        WRONG_LAYER(c, "%" PRIu32 " K/V heads do not divide %" PRIu32 " heads", a->kv_heads,
+                    a->heads);
     if ((a->mixer == MIXER_SLIDING || a->mixer == MIXER_CHUNKED) && a->window_tokens == 0)
         WRONG_LAYER(c, "a %s layer needs a window", mixer_name(a->mixer));
 }
@@ -61,25 +64,29 @@ static void check_source(struct checker *c, const struct attention *a)
     if (a->mixer == MIXER_NONE || a->kv_source == c->layer)
         return;
     if (a->kv_source >= c->m->n_layers) {
-        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 " of %" PRIu32, a->kv_source + 1, c->m->n_layers);
+        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 " of %" PRIu32, a->kv_source + 1,
+                    c->m->n_layers);
         return;
     }
     s = &c->m->layers[a->kv_source].attn;
     if (s->mixer == MIXER_NONE)
-        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 ", which has no attention", a->kv_source + 1);
+        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 ", which has no attention",
+                    a->kv_source + 1);
     else if (s->kv_source != a->kv_source)
-        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 ", which reads those of layer %" PRIu32,
-                    a->kv_source + 1, s->kv_source + 1);
-    else if ((s->mixer == MIXER_LATENT) != (a->mixer == MIXER_LATENT) || s->kv_heads != a->kv_heads ||
-             s->k_dim != a->k_dim || s->v_dim != a->v_dim || s->kv_lora_rank != a->kv_lora_rank)
-        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 ", which are of another shape", a->kv_source + 1);
+        WRONG_LAYER(
+            c, "it reads the K/V of layer %" PRIu32 ", which reads those of layer %" PRIu32,
+            a->kv_source + 1, s->kv_source + 1);
+    else if ((s->mixer == MIXER_LATENT) != (a->mixer == MIXER_LATENT) ||
+             s->kv_heads != a->kv_heads || s->k_dim != a->k_dim || s->v_dim != a->v_dim ||
+             s->kv_lora_rank != a->kv_lora_rank)
+        WRONG_LAYER(c, "it reads the K/V of layer %" PRIu32 ", which are of another shape",
+                    a->kv_source + 1);
 }
 
 static void check_state(struct checker *c, const struct state *s)
 {
     switch (s->kind) {
-    case STATE_NONE:
-        return;
+    case STATE_NONE: return;
     case STATE_MAMBA1:
         need(c, s->inner, "ssm.inner");
         need(c, s->state_dim, "ssm.state_dim");
@@ -110,12 +117,8 @@ static void check_state(struct checker *c, const struct state *s)
         need(c, s->heads, "ssm.heads");
         need(c, s->head_dim, "ssm.head_dim");
         return;
-    case STATE_SHORTCONV:
-        need(c, s->conv_kernel, "ssm.conv_kernel");
-        return;
-    case STATE_GMU:
-        need(c, s->inner, "ssm.inner");
-        return;
+    case STATE_SHORTCONV: need(c, s->conv_kernel, "ssm.conv_kernel"); return;
+    case STATE_GMU: need(c, s->inner, "ssm.inner"); return;
     }
 }
 
@@ -126,19 +129,19 @@ static void check_ffn(struct checker *c, const struct ffn *f)
     need(c, f->top_k, "moe.top_k");
     need(c, f->moe_intermediate, "moe.intermediate_size");
     if (f->top_k > f->experts)
-        WRONG_LAYER(c, "a token cannot use %" PRIu32 " of %" PRIu32 " experts", f->top_k, f->experts);
+        WRONG_LAYER(c, "a token cannot use %" PRIu32 " of %" PRIu32 " experts", f->top_k,
+                    f->experts);
 }
 
 static bool same_as_before(const struct model *m, uint32_t i)
 {
-    struct layer a, b;
+    struct raw_layer a, b;
 
     if (i == 0)
         return false;
-    a = m->layers[i];
-    b = m->layers[i - 1];
-    a.attn.kv_source = b.attn.kv_source = 0;
-    return memcmp(&a, &b, sizeof a) == 0;
+    a = raw_of(&m->layers[i]);
+    b = raw_of(&m->layers[i - 1]);
+    return raw_same(&a, &b);
 }
 
 bool model_check(const struct model *m, struct diag *d)
@@ -148,13 +151,15 @@ bool model_check(const struct model *m, struct diag *d)
     struct ck ck = {false};
 
     if (m->n_layers == 0 || m->n_layers > MODEL_LAYERS_MAX)
-        WRONG(&c, "a model must have between 1 and %d layers, found %" PRIu32, MODEL_LAYERS_MAX, m->n_layers);
+        WRONG(&c, "a model must have between 1 and %d layers, found %" PRIu32, MODEL_LAYERS_MAX,
+              m->n_layers);
     if (m->hidden == 0)
         WRONG(&c, "hidden_size must be given and not be 0");
     if (m->vocab == 0)
         WRONG(&c, "vocab_size must be given and not be 0");
-    if (m->dtype && (!weight_format_find(m->dtype) || weight_format_find(m->dtype)->block_bytes < 2 ||
-                     weight_format_find(m->dtype)->block_elems != 1))
+    if (m->dtype &&
+        (!weight_format_find(m->dtype) || weight_format_find(m->dtype)->block_bytes < 2 ||
+         weight_format_find(m->dtype)->block_elems != 1))
         WRONG(&c, "dtype must be bf16, fp16 or fp32, found '%s'", m->dtype);
     if (!c.ok)
         return false;

@@ -12,7 +12,7 @@
  *   zeros:  zero_bits for each such tile, packed
  *   extra:  input_bytes for each input column (GPTQ g_idx)                                                    */
 struct weight_format {
-    const char *name;            /* "bf16", "fp8_block", "awq_int4", ... */
+    const char *name; /* "bf16", "fp8_block", "awq_int4", ... */
     uint32_t block_elems, block_bytes;
     uint32_t scale_rows, scale_cols, scale_bytes;
     uint32_t zero_bits, input_bytes;
@@ -22,12 +22,15 @@ struct weight_format {
 /* Which tensors are stored how. `formats` of a spec (`weights.format: fp8`) replaces `format`, never the mask. */
 struct quant {
     const struct weight_format *format; /* NULL: everything in the model's dtype */
-    const char *method;          /* "fp8", "awq", "gptq", "compressed-tensors", "mxfp4", "bitsandbytes", "modelopt" */
-    uint32_t parts;              /* bit per enum part (weights.h) that is quantized */
-    const uint32_t *layer_parts; /* [n_layers]: the same for each layer; NULL = `parts` in every layer */
-    const char *const *ignored;  /* module names or patterns kept unquantized, resolved into the masks above */
+    const char *
+        method; /* "fp8", "awq", "gptq", "compressed-tensors", "mxfp4", "bitsandbytes", "modelopt" */
+    uint32_t parts; /* bit per enum part (weights.h) that is quantized */
+    const uint32_t
+        *layer_parts; /* [n_layers]: the same for each layer; NULL = `parts` in every layer */
+    const char *const
+        *ignored; /* module names or patterns kept unquantized, resolved into the masks above */
     size_t n_ignored;
-    const char *kv_format;       /* KV-cache format the checkpoint asks for, or NULL */
+    const char *kv_format; /* KV-cache format the checkpoint asks for, or NULL */
 };
 
 /* The table of weight formats; NULL when unknown. Names: bf16 fp16 fp32 fp8 fp8_block int8 int4 awq gptq nf4 mxfp4

@@ -14,9 +14,9 @@
 #include "planner/model/weights.h"
 
 enum {
-    PARTS_LINEAR = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O | 1u << PART_LATENT |
-                   1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP | 1u << PART_EXPERT |
-                   1u << PART_SHARED,
+    PARTS_LINEAR = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O |
+                   1u << PART_LATENT | 1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP |
+                   1u << PART_EXPERT | 1u << PART_SHARED,
     NAME_BYTES = 192
 };
 
@@ -68,8 +68,8 @@ static int64_t number_of(const struct doc_node *map, const char *key)
 
 static const char *strip_prefix(const char *s)
 {
-    static const char *const prefixes[] = {"model.", "language_model.", "backbone.", "transformer.",
-                                           "decoder."};
+    static const char *const prefixes[] = {"model.", "language_model.", "backbone.",
+                                           "transformer.", "decoder."};
 
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         size_t n = strlen(prefixes[i]);
@@ -144,10 +144,13 @@ bool quant_ignores(const char *entry, const char *name)
 }
 
 /* Other spellings of a module: fused projections and the block names of other families. */
-static size_t spellings(const char *block, const char *rest, uint32_t layer, char out[8][NAME_BYTES])
+static size_t spellings(const char *block, const char *rest, uint32_t layer,
+                        char out[8][NAME_BYTES])
 {
-    static const char *const fused[][2] = {{"q_proj", "qkv_proj"},     {"k_proj", "qkv_proj"},
-                                           {"v_proj", "qkv_proj"},     {"gate_proj", "gate_up_proj"},
+    static const char *const fused[][2] = {{"q_proj", "qkv_proj"},
+                                           {"k_proj", "qkv_proj"},
+                                           {"v_proj", "qkv_proj"},
+                                           {"gate_proj", "gate_up_proj"},
                                            {"up_proj", "gate_up_proj"}};
     bool mlp = is(block, "mlp");
     const char *blocks[4] = {block, "mixer", mlp ? "feed_forward" : NULL,
@@ -160,12 +163,14 @@ static size_t spellings(const char *block, const char *rest, uint32_t layer, cha
     }
     for (size_t i = 0; i < sizeof fused / sizeof *fused; i++) {
         if (is(rest, fused[i][0]))
-            snprintf(out[n++], NAME_BYTES, "layers.%" PRIu32 ".%s.%s", layer, block, fused[i][1]);
+            snprintf(out[n++], NAME_BYTES, "layers.%" PRIu32 ".%s.%s", layer, block,
+                     fused[i][1]);
     }
     return n;
 }
 
-static bool listed(const struct doc_node *list, const char *block, const char *rest, uint32_t layer)
+static bool listed(const struct doc_node *list, const char *block, const char *rest,
+                   uint32_t layer)
 {
     char names[8][NAME_BYTES];
     size_t n = spellings(block, rest, layer, names);
@@ -184,13 +189,13 @@ static bool listed(const struct doc_node *list, const char *block, const char *r
 }
 
 /* Whether the format covers a tensor of a layer. */
-static bool covered(const struct reader *r, const struct tensor *t, uint32_t layer)
+static bool covers(const struct reader *r, const struct tensor *t, uint32_t layer)
 {
     char block[32], rest[NAME_BYTES];
     const char *dot = strchr(t->name, '.');
     size_t n = dot ? (size_t)(dot - t->name) : 0;
 
-    if (t->vector || t->plain || !dot || n >= sizeof block)
+    if (!dot || n >= sizeof block)
         return false;
     memcpy(block, t->name, n);
     block[n] = 0;
@@ -203,44 +208,64 @@ static bool covered(const struct reader *r, const struct tensor *t, uint32_t lay
     return !r->ignore || !listed(r->ignore, block, rest, layer);
 }
 
-/* A part is covered when all of its tensors are. */
-static uint32_t layer_mask(const struct reader *r, uint32_t layer)
+/* The parts a layer has, and which of them the format covers: all tensors of a part, or it is not. */
+struct cover {
+    uint32_t present, covered;
+};
+
+static struct cover layer_cover(const struct reader *r, uint32_t layer)
 {
     struct tensor t[LAYER_TENSORS_MAX];
-    uint32_t mask = r->m->quant.parts;
+    struct cover c = {0, r->m->quant.parts};
     size_t n = weights_layer(r->m, &r->m->layers[layer], true, t);
 
     for (size_t i = 0; i < n; i++) {
-        if (!t[i].vector && !t[i].plain && !covered(r, &t[i], layer))
-            mask &= ~(1u << t[i].part);
+        uint32_t bit = 1u << t[i].part;
+
+        if (t[i].vector || t[i].plain || !(r->m->quant.parts & bit))
+            continue;
+        c.present |= bit;
+        if (!covers(r, &t[i], layer))
+            c.covered &= ~bit;
     }
-    return mask;
+    c.covered &= c.present;
+    return c;
 }
 
+static void keep_names(struct reader *r)
+{
+    struct quant *q = &r->m->quant;
+    const char **names;
+
+    if (!r->ignore || !r->ignore->n)
+        return;
+    names = ARENA_NEW(r->a, const char *, r->ignore->n);
+    for (const struct doc_node *e = r->ignore->first; e; e = e->next)
+        names[q->n_ignored++] = e->kind == DOC_SCALAR ? e->text : "";
+    q->ignored = names;
+}
+
+/* One mask for the model where no part is covered in one layer and left alone in another, else one a layer. */
 static void resolve(struct reader *r)
 {
     struct model *m = r->m;
-    uint32_t *masks, every;
-    bool same = true;
-    const char **names;
+    uint32_t *masks, on = 0, off = 0;
 
-    if (r->ignore && r->ignore->n) {
-        names = ARENA_NEW(r->a, const char *, r->ignore->n);
-        for (const struct doc_node *e = r->ignore->first; e; e = e->next)
-            names[m->quant.n_ignored++] = e->kind == DOC_SCALAR ? e->text : "";
-        m->quant.ignored = names;
-    }
+    keep_names(r);
     if (!r->ignore && !r->targets)
         return;
     masks = ARENA_NEW(r->a, uint32_t, m->n_layers);
-    for (uint32_t i = 0; i < m->n_layers; i++)
-        masks[i] = layer_mask(r, i);
-    every = masks[0];
-    for (uint32_t i = 1; i < m->n_layers; i++)
-        same = same && masks[i] == every;
-    if (same)
-        m->quant.parts = every;
-    else
+    for (uint32_t i = 0; i < m->n_layers; i++) {
+        struct cover c = layer_cover(r, i);
+
+        masks[i] = c.covered;
+        on |= c.covered;
+        off |= c.present & ~c.covered;
+    }
+    if (off == 0)
+        return;
+    m->quant.parts = on;
+    if (on & off)
         m->quant.layer_parts = masks;
 }
 
@@ -294,7 +319,9 @@ static bool read_scheme(struct reader *r, const struct doc_node *w, bool activat
     bool group_wise = is(strategy, "group") || is(strategy, "tensor_group");
 
     if (is(type, "float") && bits == 8)
-        return use(r, is(strategy, "block") ? "fp8_block" : is(strategy, "channel") ? "fp8_channel" : "fp8");
+        return use(r, is(strategy, "block")     ? "fp8_block"
+                      : is(strategy, "channel") ? "fp8_channel"
+                                                : "fp8");
     if (is(type, "float") && bits == 4)
         return use(r, group == 32 ? "mxfp4" : "nvfp4");
     if (bits == 8 && (activations || !group_wise))
@@ -321,8 +348,8 @@ static bool read_groups(struct reader *r, const struct doc_node *groups)
         if (!read_scheme(r, doc_get(g, "weights"), input && input->kind == DOC_MAP))
             return false;
         if (first && r->m->quant.format != first)
-            diag_add(r->d, DIAG_WARN, g->at, "config_groups in several formats: all are counted as %s",
-                     first->name);
+            diag_add(r->d, DIAG_WARN, g->at,
+                     "config_groups in several formats: all are counted as %s", first->name);
         first = first ? first : r->m->quant.format;
         r->targets = g == groups->first && !g->next ? doc_get(g, "targets") : NULL;
     }
@@ -333,9 +360,14 @@ static bool read_groups(struct reader *r, const struct doc_node *groups)
 static const char *algo_format(const char *algo)
 {
     static const char *const table[][2] = {
-        {"FP8", "fp8"},       {"NVFP4", "nvfp4"},       {"NVFP4_AWQ", "nvfp4"},
-        {"W4A16_AWQ", "awq"}, {"FP8_PB_WO", "fp8_block"}, {"FP8_PER_CHANNEL_PER_TOKEN", "fp8_channel"},
-        {"MXFP4", "mxfp4"},   {"W4A8_AWQ", "awq"},
+        {"FP8", "fp8"},
+        {"NVFP4", "nvfp4"},
+        {"NVFP4_AWQ", "nvfp4"},
+        {"W4A16_AWQ", "awq"},
+        {"FP8_PB_WO", "fp8_block"},
+        {"FP8_PER_CHANNEL_PER_TOKEN", "fp8_channel"},
+        {"MXFP4", "mxfp4"},
+        {"W4A8_AWQ", "awq"},
     };
 
     for (size_t i = 0; algo && i < sizeof table / sizeof *table; i++) {
@@ -365,7 +397,8 @@ static const char *mixed(struct reader *r, const struct doc_node *modules)
     }
     if (kinds)
         diag_add(r->d, DIAG_WARN, modules->at,
-                 "quantized_layers in several formats: all are counted as %s", best ? best : "?");
+                 "quantized_layers in several formats: all are counted as %s",
+                 best ? best : "?");
     r->targets = modules;
     return best;
 }
@@ -406,7 +439,7 @@ static bool read_method(struct reader *r, const char *method)
     if (is(method, "compressed-tensors"))
         return read_groups(r, doc_get(r->q, "config_groups"));
     if (is(method, "bitsandbytes"))
-        return use(r, flag_of(r->q, "load_in_8bit")                  ? "bnb_int8"
+        return use(r, flag_of(r->q, "load_in_8bit")                ? "bnb_int8"
                       : flag_of(r->q, "bnb_4bit_use_double_quant") ? "nf4_double"
                                                                    : "nf4");
     if (is(method, "mxfp4")) {
@@ -435,7 +468,8 @@ static const struct doc_node *ignore_list(const struct doc_node *q)
     return NULL;
 }
 
-bool quant_from_config(struct arena *a, const struct doc_node *q, struct diag *d, struct model *m)
+bool quant_from_config(struct arena *a, const struct doc_node *q, struct diag *d,
+                       struct model *m)
 {
     struct reader r = {.a = a, .q = q, .d = d, .m = m};
     const char *method;

@@ -13,19 +13,33 @@ static const char *const state_names[] = {"none",      "mamba1",    "mamba2",   
 
 enum { DIM_MAX = 1 << 24 };
 
-#define NUMBER(S, member, word, text)                                                             \
-    {{.key = (word), .type = F_U64, .max = DIM_MAX, .help = (text)}, SLOT_U32, offsetof(S, member)}
-#define BIG(S, member, word, text)                                                                \
-    {{.key = (word), .type = F_U64, .help = (text)}, SLOT_U64, offsetof(S, member)}
-#define TOKENS(S, member, word, text)                                                             \
-    {{.key = (word), .type = F_TOKENS, .help = (text)}, SLOT_U64, offsetof(S, member)}
-#define FLAG(S, member, word, text)                                                               \
-    {{.key = (word), .type = F_BOOL, .fallback = "false", .help = (text)},                        \
-     SLOT_BOOL, offsetof(S, member)}
-#define CHOICE(S, member, word, names, kind, text)                                                \
-    {{.key = (word), .type = F_CHOICE, .choices = (names), .help = (text)}, kind, offsetof(S, member)}
-#define TEXT(S, member, word, text)                                                               \
-    {{.key = (word), .type = F_TEXT, .help = (text)}, SLOT_TEXT, offsetof(S, member)}
+#define NUMBER(S, member, word, text)                                                          \
+    {                                                                                          \
+        {.key = (word), .type = F_U64, .max = DIM_MAX, .help = (text)}, SLOT_U32,              \
+            offsetof(S, member)                                                                \
+    }
+#define BIG(S, member, word, text)                                                             \
+    {                                                                                          \
+        {.key = (word), .type = F_U64, .help = (text)}, SLOT_U64, offsetof(S, member)          \
+    }
+#define TOKENS(S, member, word, text)                                                          \
+    {                                                                                          \
+        {.key = (word), .type = F_TOKENS, .help = (text)}, SLOT_U64, offsetof(S, member)       \
+    }
+#define FLAG(S, member, word, text)                                                            \
+    {                                                                                          \
+        {.key = (word), .type = F_BOOL, .fallback = "false", .help = (text)}, SLOT_BOOL,       \
+            offsetof(S, member)                                                                \
+    }
+#define CHOICE(S, member, word, names, kind, text)                                             \
+    {                                                                                          \
+        {.key = (word), .type = F_CHOICE, .choices = (names), .help = (text)}, kind,           \
+            offsetof(S, member)                                                                \
+    }
+#define TEXT(S, member, word, text)                                                            \
+    {                                                                                          \
+        {.key = (word), .type = F_TEXT, .help = (text)}, SLOT_TEXT, offsetof(S, member)        \
+    }
 
 #define M struct model
 static const struct slot model_slots[] = {
@@ -42,15 +56,18 @@ static const struct slot model_slots[] = {
     FLAG(M, head_bias, "head_bias", "the head has a bias"),
     BIG(M, position_rows, "position_rows", "learned positions"),
     NUMBER(M, embed_width, "embed_width", "narrow embeddings with two projections (OPT-350m)"),
-    BIG(M, embed_params_extra, "per_layer_embedding_params", "tables that are looked up (Gemma 3n, 4)"),
+    BIG(M, embed_params_extra, "per_layer_embedding_params",
+        "tables that are looked up (Gemma 3n, 4)"),
     BIG(M, matrix_params_extra, "extra_matrix_params", "other matrices used once a token"),
     BIG(M, vector_params_extra, "extra_vector_params", "other small tensors"),
     BIG(M, vision_params, "vision_params", "vision and audio towers with their projectors"),
-    NUMBER(M, mtp_layers, "mtp_layers", "multi-token-prediction layers of the checkpoint, not counted"),
+    NUMBER(M, mtp_layers, "mtp_layers",
+           "multi-token-prediction layers of the checkpoint, not counted"),
     NUMBER(M, forward_passes, "forward_passes", "of a natively condensed model (LCKV m)"),
     NUMBER(M, backward_passes, "backward_passes", "of a natively condensed model (LCKV b)"),
     FLAG(M, force_no_diagonal, "force_no_diagonal", "no layer attends to its own position"),
-    FLAG(M, keeps_unused_kv, "keeps_unused_kv", "layers that read other K/V store their own projections too"),
+    FLAG(M, keeps_unused_kv, "keeps_unused_kv",
+         "layers that read other K/V store their own projections too"),
 };
 
 #define L struct raw_layer
@@ -61,7 +78,8 @@ static const struct slot layer_slots[] = {
     NUMBER(L, l.attn.k_dim, "head_dim", "elements of a head; default: hidden_size / heads"),
     NUMBER(L, l.attn.v_dim, "v_head_dim", "elements of a value head; default: head_dim"),
     TOKENS(L, l.attn.window_tokens, "window", "tokens a sliding or chunked layer sees"),
-    CHOICE(L, l.attn.qk_norm, "qk_norm", qk_norm_names, SLOT_ENUM, "norm of q and k: a head, or the full width"),
+    CHOICE(L, l.attn.qk_norm, "qk_norm", qk_norm_names, SLOT_ENUM,
+           "norm of q and k: a head, or the full width"),
     FLAG(L, l.attn.output_gate, "output_gate", "the q projection is twice as wide (Qwen3-Next)"),
     FLAG(L, l.attn.head_gate, "head_gate", "a gate of hidden_size x heads"),
     FLAG(L, l.attn.sinks, "sinks", "one learned scalar a head (gpt-oss)"),
@@ -111,7 +129,8 @@ static const struct slot moe_slots[] = {
     NUMBER(L, l.ffn.experts, "experts", "routed experts"),
     NUMBER(L, l.ffn.top_k, "top_k", "experts a token uses"),
     NUMBER(L, l.ffn.moe_intermediate, "intermediate_size", "width of one expert"),
-    NUMBER(L, l.ffn.shared_intermediate, "shared_intermediate_size", "width of all shared experts together"),
+    NUMBER(L, l.ffn.shared_intermediate, "shared_intermediate_size",
+           "width of all shared experts together"),
     NUMBER(L, l.ffn.moe_latent, "latent", "routed experts work in a latent of this width"),
     FLAG(L, l.ffn.router_bias, "router_bias", "one bias an expert in the router"),
     FLAG(L, l.ffn.shared_gate, "shared_gate", "a gate on the shared expert"),
@@ -120,14 +139,17 @@ static const struct slot moe_slots[] = {
     FLAG(L, beside_dense, "beside_dense", "the dense MLP stands beside the experts"),
 };
 
-#define GROUP(v) {(v), sizeof(v) / sizeof *(v)}
+#define GROUP(v)                                                                               \
+    {                                                                                          \
+        (v), sizeof(v) / sizeof *(v)                                                           \
+    }
 static const struct {
     const struct slot *v;
     size_t n;
 } groups[N_SLOT_GROUPS] = {
-    [SLOTS_MODEL] = GROUP(model_slots),     [SLOTS_LAYER] = GROUP(layer_slots),
-    [SLOTS_MLA] = GROUP(mla_slots),         [SLOTS_INDEXER] = GROUP(indexer_slots),
-    [SLOTS_SSM] = GROUP(ssm_slots),         [SLOTS_MOE] = GROUP(moe_slots),
+    [SLOTS_MODEL] = GROUP(model_slots), [SLOTS_LAYER] = GROUP(layer_slots),
+    [SLOTS_MLA] = GROUP(mla_slots),     [SLOTS_INDEXER] = GROUP(indexer_slots),
+    [SLOTS_SSM] = GROUP(ssm_slots),     [SLOTS_MOE] = GROUP(moe_slots),
 };
 
 const struct slot *slots_of(enum slot_group g, size_t *n)
@@ -153,17 +175,10 @@ uint64_t slot_get(const struct slot *s, const void *base)
     assert(s->kind != SLOT_TEXT);
     switch (s->kind) {
     case SLOT_U32:
-    case SLOT_ENUM:
-        memcpy(&w, p, sizeof w);
-        return w;
-    case SLOT_U64:
-        memcpy(&v, p, sizeof v);
-        return v;
-    case SLOT_BOOL:
-        memcpy(&b, p, sizeof b);
-        return b;
-    case SLOT_TEXT:
-        break;
+    case SLOT_ENUM: memcpy(&w, p, sizeof w); return w;
+    case SLOT_U64: memcpy(&v, p, sizeof v); return v;
+    case SLOT_BOOL: memcpy(&b, p, sizeof b); return b;
+    case SLOT_TEXT: break;
     }
     return 0;
 }
@@ -177,23 +192,17 @@ void slot_set(const struct slot *s, void *base, uint64_t v)
     assert(s->kind != SLOT_TEXT);
     switch (s->kind) {
     case SLOT_U32:
-    case SLOT_ENUM:
-        memcpy(p, &w, sizeof w);
-        return;
-    case SLOT_U64:
-        memcpy(p, &v, sizeof v);
-        return;
-    case SLOT_BOOL:
-        memcpy(p, &b, sizeof b);
-        return;
-    case SLOT_TEXT:
-        break;
+    case SLOT_ENUM: memcpy(p, &w, sizeof w); return;
+    case SLOT_U64: memcpy(p, &v, sizeof v); return;
+    case SLOT_BOOL: memcpy(p, &b, sizeof b); return;
+    case SLOT_TEXT: break;
     }
 }
 
 struct model inline_model(void)
 {
-    return (struct model){.family = "inline", .dtype = "bf16", .norm = NORM_RMS, .final_norms = 1};
+    return (struct model){
+        .family = "inline", .dtype = "bf16", .norm = NORM_RMS, .final_norms = 1};
 }
 
 struct raw_layer inline_layer(void)
@@ -309,4 +318,22 @@ bool mixer_find(const char *name, enum mixer *out)
         }
     }
     return false;
+}
+
+bool raw_same(const struct raw_layer *a, const struct raw_layer *b)
+{
+    char x[5], y[5];
+
+    if (strcmp(bias_letters(&a->l.attn, x), bias_letters(&b->l.attn, y)) != 0)
+        return false;
+    for (int g = SLOTS_LAYER; g < N_SLOT_GROUPS; g++) {
+        size_t n;
+        const struct slot *s = slots_of((enum slot_group)g, &n);
+
+        for (size_t i = 0; i < n; i++) {
+            if (slot_get(&s[i], a) != slot_get(&s[i], b))
+                return false;
+        }
+    }
+    return true;
 }

@@ -34,7 +34,8 @@ static void add_counts(struct param_count *c, const struct tensor *t, struct ck 
         c->active = ck_add(ck, c->active, used);
 }
 
-void weights_count(const struct model *m, const bool *owns_kv, struct param_count *out, struct ck *ck)
+void weights_count(const struct model *m, const bool *owns_kv, struct param_count *out,
+                   struct ck *ck)
 {
     struct tensor t[LAYER_TENSORS_MAX];
 
@@ -66,15 +67,10 @@ static struct tensor cut(const struct tensor *t, struct shard s)
     }
     switch (split) {
     case SPLIT_NONE:
-    case SPLIT_EXPERT:
-        break;
+    case SPLIT_EXPERT: break;
     case SPLIT_OUT:
-    case SPLIT_VOCAB:
-        r.out = ck_ceil_div(r.out, s.tp);
-        break;
-    case SPLIT_IN:
-        r.in = ck_ceil_div(r.in, s.tp);
-        break;
+    case SPLIT_VOCAB: r.out = ck_ceil_div(r.out, s.tp); break;
+    case SPLIT_IN: r.in = ck_ceil_div(r.in, s.tp); break;
     case SPLIT_KV: {
         uint64_t heads = s.kv_heads ? s.kv_heads : 1;
         r.out = ck_ceil_div(r.out, heads) * ck_ceil_div(heads, s.tp);
@@ -90,8 +86,8 @@ static uint64_t tiles(uint64_t side, uint32_t tile)
     return tile == UINT32_MAX ? 1 : ck_ceil_div(side, tile);
 }
 
-uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format *f, struct shard s,
-                              struct ck *ck)
+uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format *f,
+                              struct shard s, struct ck *ck)
 {
     struct tensor r = cut(t, s);
     uint64_t bytes;
@@ -113,8 +109,9 @@ uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format
 
 /* Without a quantized checkpoint, the matrices a quantizer touches: embeddings, head and router stay as they are. */
 enum {
-    PARTS_DEFAULT = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O | 1u << PART_LATENT |
-                    1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP | 1u << PART_EXPERT | 1u << PART_SHARED
+    PARTS_DEFAULT = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O |
+                    1u << PART_LATENT | 1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP |
+                    1u << PART_EXPERT | 1u << PART_SHARED
 };
 
 static bool is_plain(const struct weight_format *f)
@@ -122,8 +119,8 @@ static bool is_plain(const struct weight_format *f)
     return f->block_elems == 1 && f->scale_rows == 0 && f->block_bytes >= 2;
 }
 
-const struct weight_format *weights_format_of(const struct model *m, const struct tensor *t, int layer,
-                                              const struct weight_format *asked)
+const struct weight_format *weights_format_of(const struct model *m, const struct tensor *t,
+                                              int layer, const struct weight_format *asked)
 {
     const struct weight_format *base = weight_format_find(m->dtype ? m->dtype : "bf16");
     const struct quant *q = &m->quant;
@@ -145,8 +142,8 @@ const struct weight_format *weights_format_of(const struct model *m, const struc
 const char *part_name(enum part p)
 {
     static const char *const names[N_PARTS] = {
-        "embed",  "position", "head", "q",      "k",      "v",      "o",     "latent", "indexer",
-        "state",  "mlp",      "router", "expert", "shared", "norm", "other", "vision"};
+        "embed", "position", "head",   "q",      "k",      "v",    "o",     "latent", "indexer",
+        "state", "mlp",      "router", "expert", "shared", "norm", "other", "vision"};
 
     return p < N_PARTS ? names[p] : "?";
 }

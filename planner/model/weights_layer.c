@@ -12,23 +12,26 @@ struct list {
     size_t n, max;
 };
 
-static struct tensor *put(struct list *l, enum part part, const char *name, uint64_t out, uint64_t in)
+static struct tensor *put(struct list *l, enum part part, const char *name, uint64_t out,
+                          uint64_t in)
 {
     struct tensor *t = &l->t[l->n];
 
     assert(l->n < l->max);
     l->n++;
-    *t = (struct tensor){.part = part, .name = name, .out = out, .in = in, .copies = 1, .active = 1};
+    *t = (struct tensor){
+        .part = part, .name = name, .out = out, .in = in, .copies = 1, .active = 1};
     return t;
 }
 
-static void matrix(struct list *l, enum part part, enum split split, const char *name, uint64_t out,
-                   uint64_t in)
+static void matrix(struct list *l, enum part part, enum split split, const char *name,
+                   uint64_t out, uint64_t in)
 {
     put(l, part, name, out, in)->split = split;
 }
 
-static void vector(struct list *l, enum part part, enum split split, const char *name, uint64_t n)
+static void vector(struct list *l, enum part part, enum split split, const char *name,
+                   uint64_t n)
 {
     struct tensor *t = put(l, part, name, n, 1);
 
@@ -83,7 +86,8 @@ static void projections(struct list *l, const struct attention *a, uint64_t hidd
         matrix(l, PART_OTHER, SPLIT_OUT, "self_attn.g_proj", a->heads, hidden);
 }
 
-static void attention(struct list *l, const struct model *m, const struct attention *a, bool owns_kv)
+static void attention(struct list *l, const struct model *m, const struct attention *a,
+                      bool owns_kv)
 {
     size_t first = l->n;
 
@@ -103,7 +107,8 @@ static void indexer(struct list *l, const struct attention *a, uint64_t hidden)
            (uint64_t)a->index_heads * a->index_dim, a->q_lora_rank ? a->q_lora_rank : hidden);
     matrix(l, PART_INDEXER, SPLIT_NONE, "self_attn.indexer.wk", a->index_dim, hidden);
     vector(l, PART_INDEXER, SPLIT_NONE, "self_attn.indexer.k_norm", 2 * (uint64_t)a->index_dim);
-    matrix(l, PART_INDEXER, SPLIT_NONE, "self_attn.indexer.weights_proj", a->index_heads, hidden);
+    matrix(l, PART_INDEXER, SPLIT_NONE, "self_attn.indexer.weights_proj", a->index_heads,
+           hidden);
     l->t[l->n - 1].plain = true;
 }
 
@@ -215,24 +220,13 @@ static void linear_attention(struct list *l, const struct state *s, uint64_t hid
 static void state(struct list *l, const struct state *s, uint64_t hidden)
 {
     switch (s->kind) {
-    case STATE_NONE:
-        return;
-    case STATE_MAMBA1:
-        mamba1(l, s, hidden);
-        return;
-    case STATE_MAMBA2:
-        mamba2(l, s, hidden);
-        return;
-    case STATE_GDN:
-        gdn(l, s, hidden);
-        return;
-    case STATE_KDA:
-        kda(l, s, hidden);
-        return;
+    case STATE_NONE: return;
+    case STATE_MAMBA1: mamba1(l, s, hidden); return;
+    case STATE_MAMBA2: mamba2(l, s, hidden); return;
+    case STATE_GDN: gdn(l, s, hidden); return;
+    case STATE_KDA: kda(l, s, hidden); return;
     case STATE_LIGHTNING:
-    case STATE_RETENTION:
-        linear_attention(l, s, hidden);
-        return;
+    case STATE_RETENTION: linear_attention(l, s, hidden); return;
     case STATE_SHORTCONV:
         matrix(l, PART_STATE, SPLIT_OUT, "conv.in_proj", 3 * hidden, hidden);
         vector(l, PART_STATE, SPLIT_OUT, "conv.conv", hidden * s->conv_kernel);
@@ -252,12 +246,14 @@ static void mlp(struct list *l, const struct ffn *f, uint64_t hidden)
     matrix(l, PART_MLP, SPLIT_OUT, "mlp.up_proj", f->intermediate, hidden);
     matrix(l, PART_MLP, SPLIT_IN, "mlp.down_proj", hidden, f->intermediate);
     if (f->bias) {
-        vector(l, PART_MLP, SPLIT_OUT, "mlp.up_proj.bias", (uint64_t)f->intermediate * (f->gated ? 2 : 1));
+        vector(l, PART_MLP, SPLIT_OUT, "mlp.up_proj.bias",
+               (uint64_t)f->intermediate * (f->gated ? 2 : 1));
         vector(l, PART_MLP, SPLIT_NONE, "mlp.down_proj.bias", hidden);
     }
 }
 
-static void expert(struct list *l, const struct ffn *f, const char *name, uint64_t out, uint64_t in)
+static void expert(struct list *l, const struct ffn *f, const char *name, uint64_t out,
+                   uint64_t in)
 {
     struct tensor *t = put(l, PART_EXPERT, name, out, in);
 
@@ -302,16 +298,20 @@ static void moe(struct list *l, const struct ffn *f, uint64_t hidden)
     if (!f->shared_intermediate)
         return;
     if (f->gated)
-        matrix(l, PART_SHARED, SPLIT_OUT, "mlp.shared_experts.gate_proj", f->shared_intermediate, hidden);
-    matrix(l, PART_SHARED, SPLIT_OUT, "mlp.shared_experts.up_proj", f->shared_intermediate, hidden);
-    matrix(l, PART_SHARED, SPLIT_IN, "mlp.shared_experts.down_proj", hidden, f->shared_intermediate);
+        matrix(l, PART_SHARED, SPLIT_OUT, "mlp.shared_experts.gate_proj",
+               f->shared_intermediate, hidden);
+    matrix(l, PART_SHARED, SPLIT_OUT, "mlp.shared_experts.up_proj", f->shared_intermediate,
+           hidden);
+    matrix(l, PART_SHARED, SPLIT_IN, "mlp.shared_experts.down_proj", hidden,
+           f->shared_intermediate);
     if (f->shared_gate) {
         matrix(l, PART_SHARED, SPLIT_NONE, "mlp.shared_expert_gate", 1, hidden);
         l->t[l->n - 1].plain = true;
     }
 }
 
-size_t weights_layer(const struct model *m, const struct layer *l, bool owns_kv, struct tensor *out)
+size_t weights_layer(const struct model *m, const struct layer *l, bool owns_kv,
+                     struct tensor *out)
 {
     struct list list = {out, 0, LAYER_TENSORS_MAX};
     uint64_t hidden = m->hidden;
@@ -348,7 +348,8 @@ size_t weights_outside(const struct model *m, struct tensor *out)
     if (m->position_rows)
         put(&list, PART_POSITION, "embed_positions", m->position_rows, hidden)->active = 0;
     if (m->embed_params_extra)
-        put(&list, PART_POSITION, "embed_tokens_per_layer", m->embed_params_extra, 1)->active = 0;
+        put(&list, PART_POSITION, "embed_tokens_per_layer", m->embed_params_extra, 1)->active =
+            0;
     if (m->embed_width) {
         matrix(&list, PART_OTHER, SPLIT_NONE, "project_in", hidden, width);
         matrix(&list, PART_OTHER, SPLIT_NONE, "project_out", width, hidden);

@@ -20,8 +20,8 @@ struct writer {
     FILE *out;
     struct kind *kinds; /* [n_layers] at most */
     uint32_t n_kinds;
-    uint32_t *of;       /* [n_layers]: kind of each layer */
-    uint32_t base;      /* index of the kind at the top level */
+    uint32_t *of;               /* [n_layers]: kind of each layer */
+    uint32_t base;              /* index of the kind at the top level */
     struct raw_layer inherited; /* what a kind starts from when the top level is read back */
 };
 
@@ -29,14 +29,17 @@ struct writer {
 
 static bool is_plain(const char *s)
 {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+    static const char safe[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
 
-    return *s && ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z')) && s[strspn(s, safe)] == 0;
+    return *s && ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z')) &&
+           s[strspn(s, safe)] == 0;
 }
 
 static void write_text(const char *s, FILE *out)
 {
-    if (is_plain(s) && strcmp(s, "null") != 0 && strcmp(s, "true") != 0 && strcmp(s, "false") != 0) {
+    if (is_plain(s) && strcmp(s, "null") != 0 && strcmp(s, "true") != 0 &&
+        strcmp(s, "false") != 0) {
         fputs(s, out);
         return;
     }
@@ -66,29 +69,12 @@ static void write_value(const struct slot *s, const void *base, FILE *out)
 
 /* ---- kinds ---------------------------------------------------------------------------- */
 
-static bool same(const struct raw_layer *a, const struct raw_layer *b)
-{
-    char x[5], y[5];
-
-    if (strcmp(bias_letters(&a->l.attn, x), bias_letters(&b->l.attn, y)) != 0)
-        return false;
-    for (int g = SLOTS_LAYER; g < N_SLOT_GROUPS; g++) {
-        size_t n;
-        const struct slot *s = slots_of((enum slot_group)g, &n);
-
-        for (size_t i = 0; i < n; i++) {
-            if (slot_get(&s[i], a) != slot_get(&s[i], b))
-                return false;
-        }
-    }
-    return true;
-}
-
 static const char *mixer_word(const struct raw_layer *r)
 {
     const char *state = state_kind_name(r->l.state.kind);
 
-    return r->l.attn.mixer == MIXER_NONE && raw_has(r, SLOTS_SSM) ? state : mixer_name(r->l.attn.mixer);
+    return r->l.attn.mixer == MIXER_NONE && raw_has(r, SLOTS_SSM) ? state
+                                                                  : mixer_name(r->l.attn.mixer);
 }
 
 static const char *ffn_word(const struct raw_layer *r)
@@ -134,11 +120,13 @@ static void name_kinds(struct writer *w)
 
 static void find_kinds(struct writer *w)
 {
+    struct kind top;
+
     for (uint32_t i = 0; i < w->m->n_layers; i++) {
         struct raw_layer raw = raw_of(&w->m->layers[i]);
         uint32_t k = 0;
 
-        while (k < w->n_kinds && !same(&w->kinds[k].raw, &raw))
+        while (k < w->n_kinds && !raw_same(&w->kinds[k].raw, &raw))
             k++;
         if (k == w->n_kinds)
             w->kinds[w->n_kinds++] = (struct kind){.raw = raw, .first = i};
@@ -153,6 +141,13 @@ static void find_kinds(struct writer *w)
         if (attends > best || (attends == best && w->kinds[k].count > w->kinds[w->base].count))
             w->base = k;
     }
+    /* the top level comes first, so that it gets the plain name */
+    for (uint32_t i = 0; i < w->m->n_layers; i++)
+        w->of[i] = w->of[i] == 0 ? w->base : w->of[i] == w->base ? 0 : w->of[i];
+    top = w->kinds[w->base];
+    w->kinds[w->base] = w->kinds[0];
+    w->kinds[0] = top;
+    w->base = 0;
     name_kinds(w);
 }
 
@@ -196,7 +191,8 @@ static bool applies(const struct slot *s, const struct raw_layer *r)
     return true;
 }
 
-static void write_group(struct part *p, const struct raw_layer *r, const struct raw_layer *base, enum slot_group g)
+static void write_group(struct part *p, const struct raw_layer *r, const struct raw_layer *base,
+                        enum slot_group g)
 {
     size_t n;
     const struct slot *s = slots_of(g, &n);
@@ -243,7 +239,7 @@ static void write_layer(struct part *p, const struct raw_layer *r, const struct 
     if (r->l.attn.mixer != MIXER_NONE &&
         strcmp(bias_letters(&r->l.attn, mine), bias_letters(&base->l.attn, theirs)) != 0) {
         write_key(p, "attention_bias");
-        fprintf(p->out, "%s%s", mine, p->after);
+        fprintf(p->out, "%s%s", bias_letters(&r->l.attn, mine), p->after);
     }
     for (int g = SLOTS_MLA; g < N_SLOT_GROUPS; g++)
         write_group(p, r, base, (enum slot_group)g);
@@ -272,7 +268,8 @@ static void write_runs(const struct writer *w, uint32_t from, uint32_t to)
 }
 
 /* The start, period and times of the repeat that covers most layers; false when none helps. */
-static bool find_repeat(const struct writer *w, uint32_t *start, uint32_t *period, uint32_t *times)
+static bool find_repeat(const struct writer *w, uint32_t *start, uint32_t *period,
+                        uint32_t *times)
 {
     uint32_t n = w->m->n_layers, best = 0;
 
@@ -282,7 +279,10 @@ static bool find_repeat(const struct writer *w, uint32_t *start, uint32_t *perio
 
             while (s + (k + 1) * p <= n && equal_runs(w->of, s, s + k * p, p))
                 k++;
-            if (k > 1 && k * p > best + best / 8) { /* shorter periods first: only clearly better ones replace */
+            if (k > 1 &&
+                k * p >
+                    best +
+                        best / 8) { /* shorter periods first: only clearly better ones replace */
                 best = k * p;
                 *start = s;
                 *period = p;
@@ -330,7 +330,7 @@ static void write_kinds(const struct writer *w)
             from.l.attn.mixer = named;
             if (named != MIXER_SLIDING && named != MIXER_CHUNKED)
                 from.l.attn.window_tokens = 0;
-            if (k == w->base || same(&x->raw, &from))
+            if (k == w->base || raw_same(&x->raw, &from))
                 continue; /* the mixer's name says all */
         }
         fprintf(w->out, "%s  %s: {", headed ? "" : "layer_kinds:\n", x->name);
@@ -349,7 +349,11 @@ static struct raw_layer as_read(const struct raw_layer *base, const struct raw_l
     const struct slot *s = slots_of(SLOTS_LAYER, &n);
 
     for (size_t i = 0; i < n; i++) {
-        if (!applies(&s[i], base))
+        bool shared =
+            base->l.attn.mixer == MIXER_LATENT && /* v_head_dim and mla.v_dim are one member */
+            s[i].at == offsetof(struct raw_layer, l.attn.v_dim);
+
+        if (!applies(&s[i], base) && !shared)
             slot_set(&s[i], &r, slot_get(&s[i], plain));
     }
     return r;
@@ -432,9 +436,9 @@ void model_write_yaml(const struct model *m, FILE *out)
     write_model_slots(&w);
     fprintf(out, "layers: %" PRIu32 "\n", m->n_layers);
     /* what a reader implies without a mixer key */
-    plain.l.attn.mixer = raw_has(&w.kinds[w.base].raw, SLOTS_MLA)   ? MIXER_LATENT
-                         : w.kinds[w.base].raw.l.attn.heads ? MIXER_FULL
-                                                            : MIXER_NONE;
+    plain.l.attn.mixer = raw_has(&w.kinds[w.base].raw, SLOTS_MLA) ? MIXER_LATENT
+                         : w.kinds[w.base].raw.l.attn.heads       ? MIXER_FULL
+                                                                  : MIXER_NONE;
     if (w.n_kinds == 1 && w.kinds[0].raw.l.attn.mixer == MIXER_SLIDING)
         plain.l.attn.mixer = MIXER_SLIDING;
     w.inherited = as_read(&w.kinds[w.base].raw, &plain);

@@ -379,23 +379,27 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
     }
 }
 
-/* What a decode step moves over the host link: the offloaded layers once, the offloaded share of the cache it reads. */
-static void time_link(const struct problem *p, struct plan *out)
+/* What crosses the host link. A decode step: the offloaded layers once, the offloaded share of the cache it reads. A
+ * prefill: the layers once a pass, the share of the cache it leaves. Copies overlap with compute; the longer decides. */
+static void time_link(const struct problem *p, const struct workload *w, struct plan *out)
 {
-    double bytes = 0, slowest = 0;
-    uint64_t replica = ck_ceil_div(out->batch, p->parallel.dp);
+    double decode = 0, prefill = 0, batch = (double)ck_ceil_div(out->batch, p->parallel.dp);
+    double ranks = (double)p->parallel.tp * p->parallel.cp, rate = p->machine.link_bytes_per_s;
     struct ck ck = {0};
 
     for (uint32_t i = 0; i < p->n_stages; i++) {
         const struct stage *s = &p->stages[i];
-        double cache = (double)fold_decode_read_bytes(&s->fold, out->decode_prompt, out->decode_decoded, &ck);
-        double mine = (double)s->work.offloaded_bytes + p->offload * cache * (double)replica;
-        bytes += mine * p->parallel.tp * p->parallel.cp * p->parallel.dp;
-        slowest += mine;
+        double read = (double)fold_decode_read_bytes(&s->fold, out->decode_prompt, out->decode_decoded, &ck);
+        double left = (double)fold_resident_bytes(&s->fold, w->prompt, 0, p->block_tokens, &ck);
+        decode += (double)s->work.offloaded_bytes + p->offload * read * batch;
+        prefill += (double)s->work.offloaded_prefill_bytes + p->offload * left * batch;
     }
-    out->decode_link_bytes = bytes;
-    if (p->machine.link_bytes_per_s > 0)
-        out->decode_link_s = slowest / p->machine.link_bytes_per_s;
+    out->decode_link_bytes = decode * ranks * p->parallel.dp;
+    out->prefill_link_bytes = prefill * ranks * p->parallel.dp;
+    if (rate > 0) {
+        out->decode_link_s = decode / rate;
+        out->prefill_link_s = prefill / rate;
+    }
 }
 
 static void cost_plan(const struct problem *p, const struct workload *w, struct plan *out)
@@ -417,11 +421,13 @@ static void cost_plan(const struct problem *p, const struct workload *w, struct 
         ck_mul(&ck, out->batch, fold_decode_read_bytes(&p->whole, out->decode_prompt, out->decode_decoded, &ck));
     out->decode_write_bytes = ck_mul(&ck, out->batch, fold_decode_write_bytes(&p->whole, &ck));
     if (p->offload > 0 || p->stages[0].work.offloaded_bytes)
-        time_link(p, out);
+        time_link(p, w, out);
     if (p->gpu_named) {
         time_plan(p, w, out, extra);
         if (out->decode_link_s > out->decode_s)
-            out->decode_s = out->decode_link_s; /* copies overlap with compute; the longer one decides */
+            out->decode_s = out->decode_link_s;
+        if (w->prompt && out->prefill_link_s > out->prefill_s)
+            out->prefill_s = out->prefill_link_s;
         out->tokens_per_s = out->decode_s > 0 ? (double)out->batch / out->decode_s : 0;
     }
     out->over |= ck.over;
@@ -449,8 +455,8 @@ void plan_solve(const struct problem *p, const struct workload *w, struct plan *
     out->context_batch = u64_max(w->batch, 1);
     out->max_context = capacity_max_context(p, w, out->context_batch, &out->context_limit);
     out->batch = w->batch ? w->batch : u64_max(out->max_batch, 1);
-    if (out->batch >= CAPACITY_MAX)
-        out->batch = 1;
+    if (!w->batch && out->batch >= CAPACITY_MAX)
+        out->batch = 1; /* nothing limits it: a figure for one sequence */
     count_pool(p, w, out);
     cost_plan(p, w, out);
 }

@@ -59,9 +59,10 @@ struct plan {
     struct tally prefill, decode;  /* all GPUs, FLOP and bytes by op */
     double prefill_s, decode_s, tokens_per_s; /* 0 without a named GPU */
     double prefill_op_s[N_OPS], decode_op_s[N_OPS];
-    double decode_link_s, decode_link_bytes;  /* host link a step */
+    double decode_link_s, decode_link_bytes;   /* host link a step */
+    double prefill_link_s, prefill_link_bytes; /* host link a prefill of the batch in one pass */
     uint64_t decode_prompt, decode_decoded;   /* the mean context of the decode */
-    uint64_t decode_read_bytes, decode_write_bytes; /* cache only, all sequences of the batch */
+    uint64_t decode_read_bytes, decode_write_bytes; /* cache and states, all sequences of the batch */
     bool over;                     /* a byte count left 64 bits */
 };
 

@@ -22,8 +22,8 @@ const char *params_value_text(struct arena *a, const struct scheme_use *use,
 /* The defaults of a scheme: a struct like use->params. Required keys stay zero. */
 struct scheme_use params_defaults(struct arena *a, const struct scheme_use *use);
 
-/* "capacity 2048, window 8, beta 20": what has a value, without choices and flags that are at their
- * default; "" where there is nothing to say. */
+/* "capacity 2048, window 8, beta 20": what has a value, defaults too; but no choices and flags that are at
+ * their default. "" where there is nothing to say. */
 const char *params_text(struct arena *a, const struct scheme_use *use);
 
 /* Adds a key for every field that has a value. */

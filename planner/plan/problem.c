@@ -13,17 +13,33 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-/* A config.json, or the folder that holds one. */
-static bool model_from_path(struct arena *a, const struct doc_node *node, const char *name, struct diag *d,
-                            struct model *out)
+static bool read_json(struct arena *a, const char *path, struct diag *d, struct doc_node **out)
 {
-    const char *path = file_is_dir(node->text) ? arena_printf(a, "%s/config.json", node->text) : node->text;
-    struct doc_node *config;
     char *text;
     size_t n;
 
-    return file_read(a, path, DOC_FILE_MAX, d, &text, &n) && doc_read_json(a, path, text, n, true, d, &config) &&
-           model_from_config(a, config, name ? name : path, d, out);
+    return file_read(a, path, DOC_FILE_MAX, d, &text, &n) && doc_read_json(a, path, text, n, true, d, out);
+}
+
+/* A config.json, or the folder that holds one. ModelOpt checkpoints say how they are quantized in a file beside it. */
+static bool model_from_path(struct arena *a, const struct doc_node *node, const char *name, struct diag *d,
+                            struct model *out)
+{
+    bool folder = file_is_dir(node->text);
+    const char *path = folder ? arena_printf(a, "%s/config.json", node->text) : node->text;
+    const char *beside = arena_printf(a, "%s/hf_quant_config.json", node->text);
+    struct doc_node *config, *quant;
+
+    if (!read_json(a, path, d, &config))
+        return false;
+    if (folder && file_exists(beside) && config->kind == DOC_MAP && !doc_get(config, "hf_quant_config")) {
+        if (!read_json(a, beside, d, &quant))
+            return false;
+        quant->key = "hf_quant_config";
+        quant->key_at = quant->at;
+        doc_append(config, quant);
+    }
+    return model_from_config(a, config, name ? name : path, d, out);
 }
 
 static bool looks_like_path(const char *s)
@@ -86,11 +102,18 @@ bool problem_model(struct arena *a, const struct doc_node *node, const struct pr
 {
     bool ok;
 
+    static const struct field size[] = {
+        FIELD(struct model, weights_bytes, "weights_bytes", F_BYTES, 1, 0, NULL, "known size of all weights"),
+    };
+    const struct doc_node *known = node->kind == DOC_MAP ? doc_get(node, "weights_bytes") : NULL;
+
     *source = "";
     if (node->kind == DOC_LIST)
         return diag_add(d, DIAG_INPUT, node->at, "model must be a name, a path or a map, not a list");
     ok = node->kind == DOC_MAP ? model_by_map(a, node, profiles, d, out, source)
                                : model_by_name(a, node, profiles, d, out, source);
+    if (known)
+        ok = bind_value(a, known, "model", size, d, out) && ok;
     return ok && model_check(out, d);
 }
 
@@ -252,14 +275,23 @@ static bool apply_schemes(struct arena *a, struct diag *d, struct problem *p)
     return ok;
 }
 
-/* Per-layer lengths need per-layer block tables. */
+/* Rows that keep another number of tokens need block tables of their own. */
 static bool check_pool(const struct problem *p, struct diag *d)
 {
-    for (uint32_t i = 0; i < p->layout.n_rows && p->engine->uniform_pool; i++)
-        if (p->layout.rows[i].readers && p->layout.rows[i].keep.by_index)
+    const struct keep *first = NULL;
+
+    for (uint32_t i = 0; i < p->layout.n_rows && p->engine->uniform_pool; i++) {
+        const struct keep *k = &p->layout.rows[i].keep;
+        if (!p->layout.rows[i].readers || p->layout.rows[i].stream == STREAM_STATE)
+            continue;
+        bool alike = !first || (k->prompt == first->prompt && k->params == first->params && k->fixed == first->fixed);
+        if (!alike || k->by_index || k->ragged)
             return diag_add(d, DIAG_INPUT, p->layout.at,
-                            "%s keeps another number of tokens in each layer; %s has one block table for all layers",
+                            "%s keeps different numbers of tokens in different layers or heads; %s has one block table for "
+                            "all of them",
                             p->layout.retention, p->engine->name);
+        first = k;
+    }
     return true;
 }
 
@@ -283,6 +315,7 @@ static void scale_weights(const struct problem *p, struct work *w, struct ck *ck
         return;
     w->weights_bytes = ck_muldiv(ck, w->weights_bytes, p->model.weights_bytes, table);
     w->offloaded_bytes = ck_muldiv(ck, w->offloaded_bytes, p->model.weights_bytes, table);
+    w->offloaded_prefill_bytes = ck_muldiv(ck, w->offloaded_prefill_bytes, p->model.weights_bytes, table);
 }
 
 static void apply_given(const struct spec *s, struct budget *b)

@@ -37,6 +37,30 @@ static struct extra_cost extra_of(const struct problem *p, uint64_t decoded)
     return e;
 }
 
+bool report_countable(const struct report_in *in, struct diag *d)
+{
+    const struct problem *p = in->problem;
+    const struct workload *w = &p->workload;
+    uint64_t k = 0, v = 0, batch = u64_max(in->plan->batch, w->batch);
+    struct ck ck = {.over = in->plan->over};
+
+    ck_add(&ck, fold_prefill_peak_bytes(&p->whole, w->prompt, p->block_tokens, &ck),
+           fold_resident_bytes(&p->whole, w->prompt, w->output, p->block_tokens, &ck));
+    fold_kv_parts(&p->whole, w->prompt, w->output, p->block_tokens, &k, &v, &ck);
+    if (in->plan->batch_limit != LIMIT_NONE)
+        ck_mul(&ck, in->plan->max_batch, ck_add(&ck, k, v));
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        struct need n;
+        capacity_need(p, &p->stages[i], w, &n, &ck);
+        need_bytes(&n, ck_ceil_div(batch, p->parallel.dp), &ck);
+        ck_mul(&ck, batch, n.host_bytes);
+    }
+    return !ck.over ||
+           diag_add(d, DIAG_INPUT, p->spec->at,
+                    "byte counts of %llu sequences of %llu tokens leave 64 bits",
+                    (unsigned long long)batch, (unsigned long long)(w->prompt + w->output));
+}
+
 /* --- model and inputs ------------------------------------------------------------------------ */
 
 static void add_model(cJSON *to, const struct problem *p)
@@ -289,14 +313,26 @@ static void add_ops(cJSON *to, const struct tally *t, const double *seconds)
     }
 }
 
+static void add_link(cJSON *o, const struct problem *p, double bytes, double seconds)
+{
+    if (bytes <= 0)
+        return;
+    json_whole(o, "link_bytes", bytes);
+    if (p->machine.link_bytes_per_s > 0)
+        json_double(o, "link_seconds", seconds);
+}
+
 static void add_prefill(cJSON *compute, const struct problem *p, const struct plan *plan)
 {
     cJSON *o = json_object(compute, "prefill"), *passes;
 
     json_whole(o, "flops", sum(plan->prefill.flop, true));
     json_whole(o, "bytes", sum(plan->prefill.bytes, false));
-    if (p->gpu_named)
+    if (p->gpu_named) {
         json_double(o, "seconds", plan->prefill_s);
+        json_double(o, "seconds_per_sequence", plan->prefill_s / (double)plan->batch);
+    }
+    add_link(o, p, plan->prefill_link_bytes, plan->prefill_link_s);
     passes = json_list(o, "passes_per_layer");
     for (uint32_t i = 0; i < p->layout.n_layers; i++)
         json_u64(passes, NULL, p->layout.passes[i]);
@@ -324,11 +360,7 @@ static void add_decode(cJSON *compute, const struct problem *p, const struct pla
         json_double(o, "seconds", plan->decode_s);
         json_double(o, "tokens_per_second", plan->tokens_per_s);
     }
-    if (plan->decode_link_bytes > 0) {
-        json_whole(o, "link_bytes", plan->decode_link_bytes);
-        if (p->machine.link_bytes_per_s > 0)
-            json_double(o, "link_seconds", plan->decode_link_s);
-    }
+    add_link(o, p, plan->decode_link_bytes, plan->decode_link_s);
     add_ops(o, &plan->decode, p->gpu_named ? plan->decode_op_s : NULL);
 }
 

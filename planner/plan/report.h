@@ -15,6 +15,10 @@ struct report_in {
     const struct profiles *profiles; /* for the evidence; NULL = none is given */
 };
 
+/* Whether every byte count of the plan fits 64 bits; where not, there is no report (DIAG_INPUT). */
+bool report_countable(const struct report_in *in, struct diag *d)
+    __attribute__((warn_unused_result));
+
 /* The tree of kvbudget.report/1 (or kvbudget.check/1, the verdict alone): every path of it,
  * keys in a fixed order. The caller frees it with cJSON_Delete. units: as the keys say;
  * bytes exact; source: planner/plan/capacity.h for each figure. */

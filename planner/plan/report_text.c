@@ -71,9 +71,6 @@ static const char *short_sentence(struct arena *a, const struct problem *p,
     struct ck ck = {0};
 
     need = need_bytes(&plan->need, ck_ceil_div(asked, p->parallel.dp), &ck);
-    if (ck.over)
-        return arena_printf(a, "Does not fit: %s need more than 64 bits can count",
-                            sequences(a, asked, p));
     unit_format_bytes(need, size, sizeof size);
     unit_format_bytes(b->kv_pool_bytes, pool, sizeof pool);
     unit_format_bytes(need > b->kv_pool_bytes ? need - b->kv_pool_bytes : 0, missing,
@@ -177,8 +174,9 @@ static const struct row rows[] = {
     {NULL, "compute", SHOW_TEXT, NULL, NULL},
     {"compute.batch", "at sequences", SHOW_COUNT, NULL, NULL},
     {"compute.decode_context_tokens", "mean context", SHOW_COUNT, NULL, NULL},
-    {"compute.prefill.flops", "prefill work", SHOW_FLOP, NULL, NULL},
-    {"compute.prefill.seconds", "prefill", SHOW_SECONDS, "-", NULL},
+    {"compute.prefill.flops", "prefill of all", SHOW_FLOP, NULL, NULL},
+    {"compute.prefill.seconds", "its time", SHOW_SECONDS, "-", NULL},
+    {"compute.prefill.seconds_per_sequence", "a sequence of it", SHOW_SECONDS, "-", NULL},
     {"compute.decode.bytes_read", "read a decode step", SHOW_BYTES, NULL, NULL},
     {"compute.decode.cache_bytes_read", "of it cache", SHOW_BYTES, NULL, NULL},
     {"compute.decode.link_seconds", "host link a step", SHOW_SECONDS, "-", NULL},
@@ -252,7 +250,7 @@ static bool all_skipped(const char *const *cells, size_t n, const char *skip)
 
 struct drawing {
     struct arena *a;
-    struct table *t;
+    struct table *t, *common; /* texts that all columns share stand once, above the table */
     const struct report_column *columns;
     size_t n;
     const char **cells, **above; /* of this row and of the last one shown */
@@ -286,6 +284,11 @@ static void draw_row(struct drawing *g, const struct row *r)
         g->cells[i] = cell_text(g->a, r, g->columns[i].json);
     if (hidden(g, r))
         return;
+    if (g->n > 1 && r->unit == SHOW_TEXT && all_equal(g->cells, g->n, g->cells[0])) {
+        table_cellf(g->common, "  %s", r->label);
+        table_cell(g->common, g->cells[0]);
+        return;
+    }
     table_cellf(g->t, "%s %s", all_equal(g->cells, g->n, g->cells[0]) ? " " : "*", r->label);
     for (size_t i = 0; i < g->n; i++)
         table_cell(g->t, g->cells[i]);
@@ -365,8 +368,13 @@ static void draw_page(struct arena *a, const struct report_column *c, size_t n,
                       const struct report_style *style, FILE *out)
 {
     const char **names = column_names(a, c, n);
-    struct drawing g = {a, table_new(a, n + 1),           c,
-                        n, ARENA_NEW(a, const char *, n), ARENA_NEW(a, const char *, n)};
+    struct drawing g = {.a = a,
+                        .t = table_new(a, n + 1),
+                        .common = table_new(a, 2),
+                        .columns = c,
+                        .n = n,
+                        .cells = ARENA_NEW(a, const char *, n),
+                        .above = ARENA_NEW(a, const char *, n)};
 
     draw_sentences(a, c, names, n, out);
     fputc('\n', out);
@@ -383,6 +391,11 @@ static void draw_page(struct arena *a, const struct report_column *c, size_t n,
     if (style->verbose) {
         draw_ops(&g, "prefill");
         draw_ops(&g, "decode");
+    }
+    if (table_rows(g.common)) {
+        fputs("in all:\n", out);
+        table_print(g.common, out);
+        fputc('\n', out);
     }
     table_print(g.t, out);
     if (n > 1)

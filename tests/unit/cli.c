@@ -233,6 +233,26 @@ static void test_spec_errors(void **state)
     done(&r);
 }
 
+/* Counts that leave 64 bits are refused, not printed. */
+static void test_overflow(void **state)
+{
+    static const char *const commands[] = {"report|-", "check|-"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct ran r = ran_with(
+            commands[i], SPEC "workload: {prompt: 1000000000000, batch: 1000000000000}\n",
+            false, NULL);
+        assert_int_equal(r.status, 3);
+        kt_same(r.out, "");
+        kt_same(
+            r.err,
+            "<stdin>:1:1: error: byte counts of 1000000000000 sequences of 1000000000512 tokens "
+            "leave 64 bits\n");
+        done(&r);
+    }
+}
+
 static void test_formats(void **state)
 {
     struct ran r = ran_with("report|-|-q", SPEC, false, NULL);
@@ -434,19 +454,13 @@ static void test_color(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_start),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_input),
-        cmocka_unit_test(test_spec_errors),
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_full),
-        cmocka_unit_test(test_pipe),
-        kt_test(test_output),
-        cmocka_unit_test(test_example),
-        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_start),       cmocka_unit_test(test_help),
+        cmocka_unit_test(test_usage),       cmocka_unit_test(test_input),
+        cmocka_unit_test(test_spec_errors), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_formats),     cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_check),       cmocka_unit_test(test_full),
+        cmocka_unit_test(test_pipe),        kt_test(test_output),
+        cmocka_unit_test(test_example),     cmocka_unit_test(test_context),
         cmocka_unit_test(test_color),
     };
 

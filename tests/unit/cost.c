@@ -228,6 +228,123 @@ static void test_early_exit(void **state)
     kp_free(k);
 }
 
+struct state_case {
+    const char *model;
+    double flop;       /* a token and layer, besides the matrices */
+    uint64_t tp1, tp8; /* bytes of one sequence and layer on a rank; 0 = not asked */
+};
+
+/* Bytes: vLLM's mamba_utils (conv bf16, state fp32 where the model says so), tp 8 of the Mamba-2 shape: 531,968 B.
+ * FLOP of the recurrence a token, counted by hand: decay 1, outer product 2, read-out 2 for every element of the state,
+ * the delta rule reads it once more (2); a convolution multiplies and adds `kernel` columns.
+ *   mamba2: 128 heads x 64 x 128 x 5 + 2 x 4 x (8192 + 2 x 8 x 128)
+ *   mamba1: 8192 x 16 x 5 + 2 x 4 x 8192
+ *   gdn: 32 x 128 x 128 x 7 + 2 x 4 x (2 x 16 x 128 + 32 x 128)
+ *   kda: 32 x 128 x 128 x 7 + 2 x 4 x 3 x 32 x 128
+ *   lightning: 64 x 128 x 128 x 5 */
+static const struct state_case state_cases[] = {
+    {"{kind: mamba2, heads: 128, head_dim: 64, state_dim: 128, groups: 8, conv_kernel: 4, fp32_state: true}",
+     5.0 * 1048576 + 8.0 * 10240, 4255744, 531968},
+    {"{kind: mamba1, inner: 8192, state_dim: 16, conv_kernel: 4, dt_rank: 256}", 5.0 * 131072 + 8.0 * 8192, 311296, 38912},
+    {"{kind: gdn, k_heads: 16, k_dim: 128, v_heads: 32, v_dim: 128, conv_kernel: 4, fp32_state: true}",
+     7.0 * 524288 + 8.0 * 8192, 2146304, 268288},
+    {"{kind: kda, heads: 32, head_dim: 128, conv_kernel: 4, fp32_state: true}", 7.0 * 524288 + 24.0 * 4096, 2170880, 271360},
+    {"{kind: lightning, heads: 64, head_dim: 128}", 5.0 * 1048576, 2097152, 262144},
+};
+
+static struct kp *state_problem(const char *state, unsigned tp)
+{
+    char text[1024];
+
+    snprintf(text, sizeof text,
+             "model: {layers: 1, hidden_size: 512, intermediate_size: 64, heads: 8, kv_heads: 8, head_dim: 64, vocab_size: 100, "
+             "ssm: %s, mixer: none}\n"
+             "hardware: {memory: 1GiB, count: %u}\nparallel: {tp: %u}\n",
+             state, tp, tp);
+    return kp_build(text);
+}
+
+static void test_states(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof state_cases / sizeof *state_cases; i++) {
+        const struct state_case *c = &state_cases[i];
+        struct kp *one = state_problem(c->model, 1), *eight = state_problem(c->model, 8);
+        struct tensor t[LAYER_TENSORS_MAX];
+        double matrices = 0;
+        size_t n = weights_layer(&one->problem.model, &one->problem.layout.layers[0], false, t);
+        for (size_t k = 0; k < n; k++)
+            if (t[k].part == PART_STATE && !t[k].vector)
+                matrices += 2.0 * (double)(t[k].out * t[k].in * t[k].active);
+        kt_rel(one->problem.whole_work.token_flop[OP_STATE] - matrices, c->flop, 1e-12);
+        kt_u64(one->problem.whole.state_bytes, c->tp1);
+        kt_u64(eight->problem.stages[0].fold.state_bytes, c->tp8);
+        kp_free(one);
+        kp_free(eight);
+    }
+}
+
+/* A ring all-reduce sends 2 (n - 1) / n of the data a rank, twice a layer: hidden 4096, bf16, 10 tokens, 32 layers, tp 4:
+ * 2 x 32 x 10 x 8192 x 1.5 = 7,864,320 B in 64 messages; pipeline stages hand on one activation. */
+static void test_collectives(void **state)
+{
+    (void)state;
+    struct model m = {.hidden = 4096};
+    struct tally t = {{0}, {0}};
+    kt_u64(roofline_collectives(&m, (struct parallel){4, 1, 1, 1, 1}, 32, 10, &t), 64);
+    kt_rel(t.bytes[OP_COLLECTIVE], 7864320, 1e-12);
+    memset(&t, 0, sizeof t);
+    kt_u64(roofline_collectives(&m, (struct parallel){1, 3, 1, 1, 1}, 11, 10, &t), 1);
+    kt_rel(t.bytes[OP_COLLECTIVE], 81920, 1e-12);
+    memset(&t, 0, sizeof t);
+    kt_u64(roofline_collectives(&m, (struct parallel){1, 1, 1, 8, 1}, 32, 10, &t), 64); /* dispatch and combine */
+    kt_rel(t.bytes[OP_COLLECTIVE], 2 * 32 * 10 * 8192.0 * 7 / 8, 1e-12);
+    memset(&t, 0, sizeof t);
+    kt_u64(roofline_collectives(&m, (struct parallel){1, 1, 1, 1, 2}, 32, 10, &t), 32);
+    kt_rel(t.bytes[OP_COLLECTIVE], 32 * 10 * 8192.0, 1e-12);
+    memset(&t, 0, sizeof t);
+    kt_u64(roofline_collectives(&m, (struct parallel){1, 1, 4, 1, 1}, 32, 10, &t), 0);
+    kt_rel(t.bytes[OP_COLLECTIVE] + 1, 1, 1e-12);
+}
+
+/* The longer of memory and arithmetic time decides, op by op. */
+static void test_roofline_sides(void **state)
+{
+    (void)state;
+    struct machine m = {.weight_bytes_per_s = 100, .cache_bytes_per_s = 50, .gemm_flop_per_s = 1000,
+                        .attention_flop_per_s = 500, .kernel_launch_s = 0.25, .peer_bytes_per_s = 10, .peer_latency_s = 0.5};
+    struct tally t = {{0}, {0}};
+    double s[N_OPS];
+    t.bytes[OP_MLP] = 200;        /* 2 s */
+    t.flop[OP_MLP] = 1000;        /* 1 s */
+    t.bytes[OP_SCORES] = 50;      /* 1 s */
+    t.flop[OP_SCORES] = 1500;     /* 3 s */
+    t.bytes[OP_COLLECTIVE] = 40;  /* 4 s and 2 x 0.5 s */
+    kt_rel(roofline_seconds(&t, &m, 8, 2, s), 2 + 3 + 2 + 5, 1e-12);
+    kt_rel(s[OP_MLP], 2, 1e-12);
+    kt_rel(s[OP_SCORES], 3, 1e-12);
+    kt_rel(s[OP_LAUNCH], 2, 1e-12);
+    kt_rel(s[OP_COLLECTIVE], 5, 1e-12);
+}
+
+/* Expert reads: 8 layers of 16 experts, 2 a token; a step of one sequence reads 2/16 of them, of three 1 - (7/8)^3. */
+static void test_expert_reads(void **state)
+{
+    (void)state;
+    struct kp *k = kp_build("model: {layers: 8, hidden_size: 256, heads: 4, kv_heads: 4, head_dim: 64, vocab_size: 1000, "
+                            "intermediate_size: 128, moe: {experts: 16, top_k: 2, intermediate_size: 128}}\n" HW);
+    const struct work *w = &k->problem.whole_work;
+    struct tally one = {{0}, {0}}, three = {{0}, {0}};
+    uint64_t experts = 8ull * 16 * 3 * 256 * 128 * 2, router = 8ull * 16 * 256 * 2;
+    kt_u64(w->experts[0].bytes, experts);
+    work_decode(w, &k->problem.whole, 10, 0, 1, &one);
+    work_decode(w, &k->problem.whole, 10, 0, 3, &three);
+    kt_rel(one.bytes[OP_EXPERTS], (double)router + (double)experts / 8, 1e-12);
+    kt_rel(three.bytes[OP_EXPERTS], (double)router + (double)experts * (1 - 0.669921875), 1e-12);
+    kt_rel(one.flop[OP_EXPERTS], 8 * 2.0 * (16 * 256 + 2 * 3 * 256 * 128), 1e-12);
+    kp_free(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +358,10 @@ int main(void)
         cmocka_unit_test(test_experts),
         cmocka_unit_test(test_training_units),
         cmocka_unit_test(test_early_exit),
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_collectives),
+        cmocka_unit_test(test_roofline_sides),
+        cmocka_unit_test(test_expert_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -307,6 +307,7 @@ static void quest(void **state)
     kt_u64(e.persistent_bytes, 4 * 640 * 2048);
     kt_u64(e.decode_read_bytes, 2 * 640 * 2048);
     kt_rel(e.decode_flop, 2 * 4.0 * 8 * 64 * 625, 0);
+    kc_apply(k, l, AXIS_RETENTION, "{scheme: quest, budget: 16}");
     kc_refused(k, l, AXIS_RETENTION, "{scheme: quest, budget: 8}",
                "quest: a budget of 8 is less than a page of 16");
 }
@@ -378,6 +379,14 @@ static void scoring(void **state)
     kt_rel(e.decode_flop, 3 * 1024, 0);
     e = extra_of(k, kc_layout(k, m), "tova", 8192, 0);
     kt_u64(e.transient_prefill_bytes, 32 * 8192 * 4);
+}
+
+static void scoring_by_heads_and_steps(void **state)
+{
+    struct kt *k = *state;
+    struct model *m = kc_model(k->a, 1, 32, 8, 128);
+    struct extra_cost e;
+
     /* StreamingLLM rotates K anew: 2004 tokens, 8 heads of 128 in 16 bits, read and written */
     e = extra_of(k, kc_layout(k, m), "{scheme: streamingllm, recent: 2000}", 8192, 0);
     kt_u64(e.decode_read_bytes, 2004 * 8 * 128 * 2);
@@ -500,6 +509,8 @@ static void refusals(void **state)
          "adakv: a window of 32 leaves nothing of a capacity of 8"},
         {"{scheme: cake, capacity: 8}",
          "cake: a window of 32 leaves nothing of a capacity of 8"},
+        {"{scheme: cake, capacity: 32}",
+         "cake: a window of 32 leaves nothing of a capacity of 32"},
         {"{scheme: h2o, capacity: 8}", "h2o: a window of 32 leaves nothing of a capacity of 8"},
         {"{scheme: h2o, capacity: 100, mode: mask}",
          "h2o: capacity is KVCache-Factory's; it has no mode and no ratios"},
@@ -580,6 +591,7 @@ int main(void)
         kt_test(quest),
         kt_test(think),
         kt_test(scoring),
+        kt_test(scoring_by_heads_and_steps),
         kt_test(windowed_layers),
         kt_test(l2norm_skips),
         kt_test(latents_are_refused),

@@ -183,66 +183,67 @@ static struct model *gemma(struct arena *a, uint32_t layers, uint32_t pattern, u
     return m;
 }
 
+static const struct {
+    uint32_t layers, pattern, shared, heads;
+    uint32_t dims[4]; /* local heads and width, global heads and width */
+    uint32_t kv_layers;
+    uint64_t window, global_bytes, local_bytes, at_32k;
+    const char *map;
+} gemmas[] = {
+    {35,
+     5,
+     15,
+     8,
+     {2, 256, 2, 256},
+     20,
+     512,
+     8192,
+     16777216,
+     285212672,
+     "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 19*4 20 19*4 20 19*4 20"},
+    {30,
+     5,
+     10,
+     8,
+     {2, 256, 2, 256},
+     20,
+     512,
+     8192,
+     16777216,
+     285212672,
+     "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 19*4 20 19*4 20"},
+    {35,
+     5,
+     20,
+     8,
+     {1, 256, 1, 512},
+     15,
+     512,
+     6144,
+     6291456,
+     207618048,
+     "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 14*4 15 14*4 15 14*4 15 14*4 15"},
+    {60, 6, 0, 32, {16, 256, 4, 512}, 60, 1024, 81920, 838860800, 3523215360, NULL},
+};
+
 static void gemma_native(void **state)
 {
-    static const struct {
-        uint32_t layers, pattern, shared, heads;
-        uint32_t dims[4]; /* local heads and width, global heads and width */
-        uint32_t kv_layers;
-        uint64_t window, global_bytes, local_bytes, at_32k;
-        const char *map;
-    } cases[] = {
-        {35,
-         5,
-         15,
-         8,
-         {2, 256, 2, 256},
-         20,
-         512,
-         8192,
-         16777216,
-         285212672,
-         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 19*4 20 19*4 20 19*4 20"},
-        {30,
-         5,
-         10,
-         8,
-         {2, 256, 2, 256},
-         20,
-         512,
-         8192,
-         16777216,
-         285212672,
-         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 19*4 20 19*4 20"},
-        {35,
-         5,
-         20,
-         8,
-         {1, 256, 1, 512},
-         15,
-         512,
-         6144,
-         6291456,
-         207618048,
-         "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 14*4 15 14*4 15 14*4 15 14*4 15"},
-        {60, 6, 0, 32, {16, 256, 4, 512}, 60, 1024, 81920, 838860800, 3523215360, NULL},
-    };
     struct kt *k = *state;
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof gemmas / sizeof *gemmas; i++) {
         struct model *m =
-            gemma(k->a, cases[i].layers, cases[i].pattern, cases[i].shared, cases[i].dims);
+            gemma(k->a, gemmas[i].layers, gemmas[i].pattern, gemmas[i].shared, gemmas[i].dims);
         for (uint32_t j = 0; j < m->n_layers; j++)
-            m->layers[j].attn.heads = cases[i].heads;
+            m->layers[j].attn.heads = gemmas[i].heads;
         struct layout *l = kc_layout(k, m);
-        uint64_t w = cases[i].window;
-        if (cases[i].map)
-            kt_same(kc_map(k, l), cases[i].map);
-        kt_u64(layout_kv_layers(l), cases[i].kv_layers);
-        kt_u64(kc_bytes(l, w + 1, 0) - kc_bytes(l, w, 0), cases[i].global_bytes);
-        kt_u64(kc_bytes(l, w, 0) - w * cases[i].global_bytes, cases[i].local_bytes);
-        kt_u64(kc_bytes(l, 32768, 0), cases[i].at_32k);
-        kt_same(kc_passes(k, l), arena_printf(k->a, "1*%u", cases[i].layers));
+        uint64_t w = gemmas[i].window;
+        if (gemmas[i].map)
+            kt_same(kc_map(k, l), gemmas[i].map);
+        kt_u64(layout_kv_layers(l), gemmas[i].kv_layers);
+        kt_u64(kc_bytes(l, w + 1, 0) - kc_bytes(l, w, 0), gemmas[i].global_bytes);
+        kt_u64(kc_bytes(l, w, 0) - w * gemmas[i].global_bytes, gemmas[i].local_bytes);
+        kt_u64(kc_bytes(l, 32768, 0), gemmas[i].at_32k);
+        kt_same(kc_passes(k, l), arena_printf(k->a, "1*%u", gemmas[i].layers));
         kc_apply(k, l, AXIS_SHARING, "native");
         assert_false(l->retrofit);
         kt_same(l->sharing, "native");
@@ -462,6 +463,8 @@ static void refusals(void **state)
                "spread");
     kc_refused(k, l, AXIS_SHARING, "{scheme: sandwich-top, kv_layers: 5}",
                "sandwich-top: kv_layers is 5, but the model has 4 layers with attention");
+    kc_refused(k, l, AXIS_SHARING, "{scheme: lasagna-top, kv_layers: 5}",
+               "lasagna-top: kv_layers is 5, but the model has 4 layers with attention");
     kc_refused(k, l, AXIS_SHARING, "{scheme: mlkv, kv_layers: 5}",
                "mlkv: kv_layers is 5, but the model has 4 layers with attention");
     kc_refused(k, l, AXIS_SHARING, "{scheme: mlkv, kv_layers: 2, kv_heads: 3}",

@@ -11,13 +11,13 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "mean tokens a head keeps, window included (the release leaves it to the caller)"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "32",
+    FIELD(struct params, window, "window", F_TOKENS, 1, KEEP_TOKENS_MAX, "32",
           "last queries that score; always kept"),
     FIELD(struct params, floor_ratio, "floor_ratio", F_NUMBER, 0, 1, "0.2",
           "share of the budget that every head gets"),
-    FIELD(struct params, head_counts, "head_counts", F_U64_LIST, 0, 0, NULL,
+    FIELD(struct params, head_counts, "head_counts", F_U64_LIST, 0, KEEP_TOKENS_MAX, NULL,
           "top-k counts of a layer's heads, if known; they sum to heads * (capacity - window)"),
     KEEP_LAYOUT_FIELD(struct params, "query_head"),
 };

@@ -10,11 +10,11 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "1024",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "1024",
           "mean tokens a layer keeps, window included"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "32",
+    FIELD(struct params, window, "window", F_TOKENS, 1, KEEP_TOKENS_MAX, "32",
           "last queries that score; always kept"),
-    FIELD(struct params, preferences, "preferences", F_U64_LIST, 0, 0, NULL,
+    FIELD(struct params, preferences, "preferences", F_U64_LIST, 0, KEEP_TOKENS_MAX, NULL,
           "preference of each layer, in whole numbers of any scale; equal if not given"),
 };
 
@@ -30,15 +30,13 @@ static uint64_t share_of(const struct params *p, uint64_t total, uint64_t sum, s
 static uint64_t budget_of(const struct keep *k, uint64_t total, uint64_t limit)
 {
     const struct params *p = k->params;
-    uint64_t sum = 0, cut = 0, given = 0, open = 0, before = 0, open2 = 0, before2 = 0,
-             mine = 0;
+    uint64_t sum = 0, cut = 0, given = 0, open = 0, open2 = 0, before2 = 0, mine = 0;
 
     for (size_t i = 0; i < k->count; i++)
         sum += p->preferences.v[i];
     for (size_t i = 0; i < k->count; i++) {
         uint64_t b = share_of(p, total, sum, i);
         cut += b > limit ? b - limit : 0;
-        before += i < k->index && b < limit;
         open += b < limit;
     }
     for (size_t i = 0, seen = 0; i < k->count; i++) {

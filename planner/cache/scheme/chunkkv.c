@@ -9,7 +9,8 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, chunk, "chunk", F_TOKENS, 1, 0, "20", "tokens of a chunk"),
+    FIELD(struct params, chunk, "chunk", F_TOKENS, 1, KEEP_TOKENS_MAX, "20",
+          "tokens of a chunk"),
     FIELD(struct params, compression_ratio, "compression_ratio", F_NUMBER, 0, 1, "0.5",
           "share of the chunks that is dropped"),
 };

@@ -10,9 +10,10 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, interval, "interval", F_TOKENS, 1, 0, "512",
+    FIELD(struct params, interval, "interval", F_TOKENS, 1, KEEP_TOKENS_MAX, "512",
           "decode steps between cuts"),
-    FIELD(struct params, target, "target", F_TOKENS, 1, 0, "2048", "tokens a cut leaves"),
+    FIELD(struct params, target, "target", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
+          "tokens a cut leaves"),
 };
 
 /* After the first cut at most `target`, so every later one starts from at most target +

@@ -10,9 +10,9 @@ struct params {
 static const struct field fields[] = {
     FIELD(struct params, full_heads, "full_heads", F_U64, 0, 0, NULL,
           "K/V heads of the whole model that keep everything; half of them if not given"),
-    FIELD(struct params, sinks, "sinks", F_TOKENS, 0, 0, "128",
+    FIELD(struct params, sinks, "sinks", F_TOKENS, 0, KEEP_TOKENS_MAX, "128",
           "first tokens of the other heads"),
-    FIELD(struct params, recent, "recent", F_TOKENS, 1, 0, "256",
+    FIELD(struct params, recent, "recent", F_TOKENS, 1, KEEP_TOKENS_MAX, "256",
           "last tokens of the other heads"),
 };
 

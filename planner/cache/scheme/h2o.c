@@ -17,8 +17,10 @@ struct params {
 static const char *const modes[] = {"drop", "mask", "flexgen", NULL};
 
 static const struct field fields[] = {
-    FIELD(struct params, heavy, "heavy", F_TOKENS, 0, 0, "1024", "heavy hitters a head keeps"),
-    FIELD(struct params, recent, "recent", F_TOKENS, 0, 0, "1024", "recent tokens a head keeps"),
+    FIELD(struct params, heavy, "heavy", F_TOKENS, 0, KEEP_TOKENS_MAX, "1024",
+          "heavy hitters a head keeps"),
+    FIELD(struct params, recent, "recent", F_TOKENS, 0, KEEP_TOKENS_MAX, "1024",
+          "recent tokens a head keeps"),
     FIELD(struct params, heavy_ratio, "heavy_ratio", F_NUMBER, 0, 1, NULL,
           "heavy hitters as a share of the prompt, in place of heavy"),
     FIELD(struct params, recent_ratio, "recent_ratio", F_NUMBER, 0, 1, NULL,
@@ -27,9 +29,9 @@ static const struct field fields[] = {
                  "which implementation: drop frees memory, mask only hides tokens"),
     FIELD(struct params, hh_all, "hh_all", F_BOOL, 0, 0, "false",
           "flexgen: rows for generated tokens too come out of the heavy hitters"),
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 0, 0, NULL,
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 0, KEEP_TOKENS_MAX, NULL,
           "KVCache-Factory: tokens a head keeps of the prompt, window included"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "32",
+    FIELD(struct params, window, "window", F_TOKENS, 1, KEEP_TOKENS_MAX, "32",
           "KVCache-Factory: recent tokens"),
     KEEP_LAYOUT_FIELD(struct params, "query_head"),
 };

@@ -9,9 +9,9 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "mean tokens a head keeps, without the window (the release leaves it to the caller)"),
-    FIELD(struct params, window, "window", F_TOKENS, 0, 0, "32",
+    FIELD(struct params, window, "window", F_TOKENS, 0, KEEP_TOKENS_MAX, "32",
           "last tokens, on top of capacity"),
     FIELD(struct params, head_beta, "head_beta", F_NUMBER, 1, 1e6, "1.01",
           "how much of the budget moves between heads: capacity // head_beta"),

@@ -16,12 +16,12 @@ static const struct field fields[] = {
           "for each layer the 1-based layer it reads; 0 for a layer without attention"),
     FIELD(struct params, layer_types, "layer_types", F_TEXT, 0, 0, NULL,
           "the same as LCKV writes it, 0-based: \"0_20_20_21\"; 1s attends to a window"),
-    FIELD(struct params, window, "window", F_TOKENS, 0, 0, NULL,
+    FIELD(struct params, window, "window", F_TOKENS, 0, 1e12, NULL,
           "window of the layers marked s"),
     UPWARD_FIELDS(struct params),
 };
 
-enum { UNREAD = UINT32_MAX };
+#define UNREAD UINT32_MAX
 
 struct entry {
     uint32_t source; /* 0-based; UNREAD = none */

@@ -18,9 +18,9 @@ struct params {
 static const char *const variants[] = {"code", "paper", "kvpress", "adakv", NULL};
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "nominal tokens a layer and head, window included"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "8",
+    FIELD(struct params, window, "window", F_TOKENS, 1, KEEP_TOKENS_MAX, "8",
           "last queries that score; always kept"),
     FIELD(struct params, beta, "beta", F_U64, 1, 100000, "20", "steepness of the pyramid"),
     FIELD_CHOICE(struct params, variant, "variant", variants, "code",

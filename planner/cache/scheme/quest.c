@@ -8,8 +8,8 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, page, "page", F_TOKENS, 1, 0, "16", "tokens of a page"),
-    FIELD(struct params, budget, "budget", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, page, "page", F_TOKENS, 1, KEEP_TOKENS_MAX, "16", "tokens of a page"),
+    FIELD(struct params, budget, "budget", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "tokens a step reads, in whole pages (the release leaves it to the caller)"),
     FIELD(struct params, dense_layers, "dense_layers", F_U64, 0, 4096, "2",
           "first layers that read everything"),

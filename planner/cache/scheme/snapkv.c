@@ -9,9 +9,10 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "tokens a head keeps, window included"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "32", "last queries that score"),
+    FIELD(struct params, window, "window", F_TOKENS, 1, KEEP_TOKENS_MAX, "32",
+          "last queries that score"),
     KEEP_LAYOUT_FIELD(struct params, "query_head"),
     KEEP_RATIO_FIELD(struct params),
 };

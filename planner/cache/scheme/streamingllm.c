@@ -10,10 +10,11 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, sinks, "sinks", F_TOKENS, 0, 0, "4", "first tokens that stay"),
-    FIELD(struct params, recent, "recent", F_TOKENS, 1, 0, "512",
+    FIELD(struct params, sinks, "sinks", F_TOKENS, 0, KEEP_TOKENS_MAX, "4",
+          "first tokens that stay"),
+    FIELD(struct params, recent, "recent", F_TOKENS, 1, KEEP_TOKENS_MAX, "512",
           "last tokens that stay (the example scripts use 2000)"),
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 0, 0, NULL,
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 0, KEEP_TOKENS_MAX, NULL,
           "KVCache-Factory: tokens in all, sinks included; generated tokens are never dropped"),
     KEEP_LAYOUT_FIELD(struct params, "query_head"),
     KEEP_RATIO_FIELD(struct params),

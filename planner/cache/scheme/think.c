@@ -10,7 +10,7 @@ struct params {
 static const struct field fields[] = {
     FIELD(struct params, ratio, "ratio", F_NUMBER, 0, 1, "0.4",
           "share of the key channels that is dropped"),
-    FIELD(struct params, recent, "recent", F_TOKENS, 0, 0, "32",
+    FIELD(struct params, recent, "recent", F_TOKENS, 0, KEEP_TOKENS_MAX, "32",
           "last prompt tokens that keep every channel; generated tokens do too"),
 };
 

@@ -8,7 +8,7 @@ struct params {
 };
 
 static const struct field fields[] = {
-    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, 0, "2048",
+    FIELD(struct params, capacity, "capacity", F_TOKENS, 1, KEEP_TOKENS_MAX, "2048",
           "tokens a layer keeps (the release leaves it to the caller; 2048 is ours)"),
     KEEP_RATIO_FIELD(struct params),
 };

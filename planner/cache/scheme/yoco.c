@@ -16,7 +16,7 @@ static const char *const self_decoders[] = {"sliding_window", "gated_retention",
 static const struct field fields[] = {
     FIELD_CHOICE(struct params, self_decoder, "self_decoder", self_decoders, "gated_retention",
                  "how the lower half mixes tokens"),
-    FIELD(struct params, window, "window", F_TOKENS, 1, 0, "1024",
+    FIELD(struct params, window, "window", F_TOKENS, 1, 1e12, "1024",
           "tokens a layer of a sliding_window self-decoder sees"),
 };
 

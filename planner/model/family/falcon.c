@@ -11,7 +11,8 @@ static void read(struct config *c, struct model *m)
     m->tied = true;
     if (!family_read_llama_like(c, m))
         return;
-    fresh = config_bool(c, "new_decoder_architecture", multi && heads > 1 && heads != m->layers[0].attn.heads);
+    fresh = config_bool(c, "new_decoder_architecture",
+                        multi && heads > 1 && heads != m->layers[0].attn.heads);
     width = config_u32(c, "ffn_hidden_size", 4 * m->hidden);
     m->norm = NORM_LAYER;
     family_set_norms(m, fresh || !parallel ? 2 : 1);

@@ -131,7 +131,8 @@ void config_error(struct config *c, const struct doc_node *at, const char *fmt, 
     c->ok = false;
 }
 
-void config_note(struct config *c, const struct doc_node *at, enum diag_kind kind, const char *fmt, ...)
+void config_note(struct config *c, const struct doc_node *at, enum diag_kind kind,
+                 const char *fmt, ...)
 {
     va_list ap;
 
@@ -149,16 +150,19 @@ bool family_read_size(struct config *c, struct model *m)
     m->n_layers = config_need(c, "num_hidden_layers|n_layer|num_layers|n_layers");
     m->hidden = config_need(c, "hidden_size|n_embd|n_embed|d_model");
     m->vocab = config_need(c, "vocab_size|padded_vocab_size");
-    m->max_position = config_u32(c, "max_position_embeddings|n_positions|max_seq_len|n_ctx|seq_length", 0);
+    m->max_position =
+        config_u32(c, "max_position_embeddings|n_positions|max_seq_len|n_ctx|seq_length", 0);
     if (!tied)
         tied = doc_get(c->root, "tie_word_embeddings");
     c->ok = doc_bool(tied, c->d, &m->tied) && c->ok;
-    m->mtp_layers = config_u32(c, "num_nextn_predict_layers|mtp_num_hidden_layers|num_mtp_modules", 0);
+    m->mtp_layers =
+        config_u32(c, "num_nextn_predict_layers|mtp_num_hidden_layers|num_mtp_modules", 0);
     if (!m->n_layers || !m->hidden || !m->vocab)
         return false;
     if (m->n_layers > MODEL_LAYERS_MAX) {
         config_error(c, config_find(c, "num_hidden_layers|n_layer|num_layers|n_layers"),
-                     "%u layers are more than the %d that can be planned", m->n_layers, MODEL_LAYERS_MAX);
+                     "%u layers are more than the %d that can be planned", m->n_layers,
+                     MODEL_LAYERS_MAX);
         return false;
     }
     m->layers = ARENA_NEW(c->a, struct layer, m->n_layers);
@@ -172,14 +176,15 @@ void family_read_attention(struct config *c, struct model *m)
     struct attention a = {.mixer = MIXER_FULL};
 
     a.heads = config_need(c, "num_attention_heads|n_head|n_heads");
-    a.kv_heads = config_u32(c, "num_key_value_heads|num_kv_heads|n_head_kv|attn_config.kv_n_heads", a.heads);
+    a.kv_heads = config_u32(
+        c, "num_key_value_heads|num_kv_heads|n_head_kv|attn_config.kv_n_heads", a.heads);
     a.k_dim = config_u32(c, "head_dim|attention_head_dim|kv_channels", 0);
     if (a.k_dim == 0 && a.heads > 0) {
         a.k_dim = m->hidden / a.heads;
         if (m->hidden % a.heads != 0)
             config_error(c, config_find(c, "num_attention_heads|n_head|n_heads"),
-                         "head_dim is absent and hidden_size %u is no multiple of %u heads", m->hidden,
-                         a.heads);
+                         "head_dim is absent and hidden_size %u is no multiple of %u heads",
+                         m->hidden, a.heads);
     }
     a.v_dim = config_u32(c, "v_head_dim", a.k_dim);
     for (uint32_t i = 0; i < m->n_layers; i++) {
@@ -254,14 +259,17 @@ static void set_window(struct attention *a, enum mixer mixer, uint32_t window)
     a->window_tokens = window;
 }
 
-static void window_by_name(struct config *c, struct attention *a, const struct doc_node *type, uint32_t window)
+static void window_by_name(struct config *c, struct attention *a, const struct doc_node *type,
+                           uint32_t window)
 {
     const char *t = type && type->kind == DOC_SCALAR ? type->text : "";
 
-    if (strcmp(t, "full_attention") == 0 || strcmp(t, "attention") == 0 || strcmp(t, "global") == 0)
+    if (strcmp(t, "full_attention") == 0 || strcmp(t, "attention") == 0 ||
+        strcmp(t, "global") == 0)
         set_window(a, MIXER_FULL, 0);
     else if (!window)
-        config_error(c, type, "layer type '%s' needs sliding_window, which the config does not have", t);
+        config_error(c, type,
+                     "layer type '%s' needs sliding_window, which the config does not have", t);
     else if (strcmp(t, "sliding_attention") == 0 || strcmp(t, "local") == 0)
         set_window(a, MIXER_SLIDING, window);
     else if (strcmp(t, "chunked_attention") == 0)
@@ -276,12 +284,14 @@ void family_read_windows(struct config *c, struct model *m, uint32_t window, uin
     const struct doc_node *t = types && types->kind == DOC_LIST ? types->first : NULL;
 
     if (t && types->n != m->n_layers) {
-        config_error(c, types, "layer_types has %zu entries for %u layers", types->n, m->n_layers);
+        config_error(c, types, "layer_types has %zu entries for %u layers", types->n,
+                     m->n_layers);
         return;
     }
     if (window && m->max_position && window >= m->max_position)
-        config_note(c, NULL, DIAG_NOTE, "the window of %u tokens is no shorter than the context of %llu",
-                    window, (unsigned long long)m->max_position);
+        config_note(c, NULL, DIAG_NOTE,
+                    "the window of %u tokens is no shorter than the context of %llu", window,
+                    (unsigned long long)m->max_position);
     for (uint32_t i = 0; i < m->n_layers; i++) {
         struct attention *a = &m->layers[i].attn;
 
@@ -334,7 +344,8 @@ void family_read_latent(struct config *c, struct model *m)
         const struct doc_node *kind = config_item(c, "indexer_types", i);
 
         a.kv_source = i;
-        a.index_shared = a.index_dim && kind && kind->kind == DOC_SCALAR && strcmp(kind->text, "shared") == 0;
+        a.index_shared = a.index_dim && kind && kind->kind == DOC_SCALAR &&
+                         strcmp(kind->text, "shared") == 0;
         m->layers[i].attn = a;
     }
 }
@@ -347,7 +358,8 @@ void family_share_last(struct config *c, struct model *m, uint32_t shared)
         return;
     if (shared >= m->n_layers) {
         config_error(c, config_find(c, "num_kv_shared_layers"),
-                     "num_kv_shared_layers %u leaves none of %u layers with a cache", shared, m->n_layers);
+                     "num_kv_shared_layers %u leaves none of %u layers with a cache", shared,
+                     m->n_layers);
         return;
     }
     for (uint32_t i = own; i < m->n_layers; i++) {
@@ -356,7 +368,8 @@ void family_share_last(struct config *c, struct model *m, uint32_t shared)
         while (s > 0 && m->layers[s - 1].attn.mixer != m->layers[i].attn.mixer)
             s--;
         if (s == 0)
-            config_error(c, NULL, "layer %u shares K/V, but no earlier layer is of its kind", i + 1);
+            config_error(c, NULL, "layer %u shares K/V, but no earlier layer is of its kind",
+                         i + 1);
         else
             m->layers[i].attn.kv_source = s - 1;
     }
@@ -374,18 +387,21 @@ static uint64_t qwen35_tower(const struct doc_node *v, uint64_t hidden)
         return 0;
     depth = doc_get(v, "depth")->text && strcmp(doc_get(v, "depth")->text, "27") == 0;
     width = doc_get(v, "hidden_size") && strcmp(doc_get(v, "hidden_size")->text, "1152") == 0;
-    inter = doc_get(v, "intermediate_size") && strcmp(doc_get(v, "intermediate_size")->text, "4304") == 0;
+    inter = doc_get(v, "intermediate_size") &&
+            strcmp(doc_get(v, "intermediate_size")->text, "4304") == 0;
     return depth && width && inter ? 437132016 + 4609 * hidden : 0;
 }
 
 void family_read_vision(struct config *c, struct model *m)
 {
-    const struct doc_node *v = doc_get(c->root, "vision_config"), *a = doc_get(c->root, "audio_config");
+    const struct doc_node *v = doc_get(c->root, "vision_config"),
+                          *a = doc_get(c->root, "audio_config");
 
     if (v && v->kind == DOC_MAP && strncmp(m->model_type, "qwen3_5", 7) == 0)
         m->vision_params = qwen35_tower(v, m->hidden);
     if (m->vision_params)
-        config_note(c, v, DIAG_NOTE, "the vision tower is counted by a formula fitted on published totals");
+        config_note(c, v, DIAG_NOTE,
+                    "the vision tower is counted by a formula fitted on published totals");
     else if (v && v->kind == DOC_MAP)
         config_note(c, v, DIAG_WARN, "the vision tower is not counted");
     if (a && a->kind == DOC_MAP)

@@ -8,7 +8,8 @@ enum { PERIOD = 5 };
 
 static void set_parts(struct config *c, struct model *m)
 {
-    uint64_t h = m->hidden, n = config_u32(c, "altup_num_inputs", 4), rank = config_u32(c, "laurel_rank", 64);
+    uint64_t h = m->hidden, n = config_u32(c, "altup_num_inputs", 4),
+             rank = config_u32(c, "laurel_rank", 64);
     uint64_t w = config_u32(c, "hidden_size_per_layer_input", 256);
     uint64_t rows = config_u32(c, "vocab_size_per_layer_input", 262144);
 
@@ -41,9 +42,12 @@ static void set_widths(struct config *c, struct model *m)
 
 static void read(struct config *c, struct model *m)
 {
-    static const struct config_default defaults[] = {{"num_hidden_layers", 35}, {"hidden_size", 2048},
-                                                     {"vocab_size", 262400},    {"num_attention_heads", 8},
-                                                     {"num_key_value_heads", 2}, {"head_dim", 256},
+    static const struct config_default defaults[] = {{"num_hidden_layers", 35},
+                                                     {"hidden_size", 2048},
+                                                     {"vocab_size", 262400},
+                                                     {"num_attention_heads", 8},
+                                                     {"num_key_value_heads", 2},
+                                                     {"head_dim", 256},
                                                      {NULL, 0}};
 
     c->defaults = defaults;
@@ -65,6 +69,7 @@ const struct family family_gemma3n = {
     .name = "gemma3n",
     .model_types = types,
     .summary = "Gemma 3n E2B and E4B",
-    .source = "huggingface/transformers src/transformers/models/gemma3n; google-deepmind/gemma@7691fd47",
+    .source =
+        "huggingface/transformers src/transformers/models/gemma3n; google-deepmind/gemma@7691fd47",
     .read = read,
 };

@@ -52,7 +52,8 @@ static void set_inputs(struct config *c, struct model *m)
         m->layers[i].matrix_params = 2 * h * w;
         m->layers[i].norms++;
     }
-    m->embed_params_extra = (uint64_t)config_u32(c, "vocab_size_per_layer_input", 262144) * m->n_layers * w;
+    m->embed_params_extra =
+        (uint64_t)config_u32(c, "vocab_size_per_layer_input", 262144) * m->n_layers * w;
     m->matrix_params_extra = h * m->n_layers * w;
     m->vector_params_extra = w;
 }
@@ -77,7 +78,8 @@ static void read(struct config *c, struct model *m)
     set_inputs(c, m);
     family_share_last(c, m, shared);
     if (config_bool(c, "use_double_wide_mlp", false)) {
-        for (uint32_t i = m->n_layers - (shared < m->n_layers ? shared : 0); i < m->n_layers; i++)
+        for (uint32_t i = m->n_layers - (shared < m->n_layers ? shared : 0); i < m->n_layers;
+             i++)
             m->layers[i].ffn.intermediate *= 2;
     }
     family_read_vision(c, m);
@@ -89,6 +91,7 @@ const struct family family_gemma4 = {
     .name = "gemma4",
     .model_types = types,
     .summary = "Gemma 4 E2B, E4B, 26B-A4B and 31B",
-    .source = "huggingface/transformers src/transformers/models/gemma4; google-deepmind/gemma@7691fd47",
+    .source =
+        "huggingface/transformers src/transformers/models/gemma4; google-deepmind/gemma@7691fd47",
     .read = read,
 };

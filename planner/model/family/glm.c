@@ -23,12 +23,13 @@ static void read_moe(struct config *c, struct model *m)
 
     if (config_bool(c, "use_qk_norm", false))
         family_set_qk_norm(m, QK_NORM_HEAD);
-    family_set_moe(m, &(struct family_moe){.experts = config_u32(c, "n_routed_experts", 128),
-                                           .top_k = config_u32(c, "num_experts_per_tok", 8),
-                                           .intermediate = width,
-                                           .shared = width * config_u32(c, "n_shared_experts", 1),
-                                           .first = config_u32(c, "first_k_dense_replace", 1),
-                                           .router_bias = true});
+    family_set_moe(m,
+                   &(struct family_moe){.experts = config_u32(c, "n_routed_experts", 128),
+                                        .top_k = config_u32(c, "num_experts_per_tok", 8),
+                                        .intermediate = width,
+                                        .shared = width * config_u32(c, "n_shared_experts", 1),
+                                        .first = config_u32(c, "first_k_dense_replace", 1),
+                                        .router_bias = true});
 }
 
 static void read(struct config *c, struct model *m)

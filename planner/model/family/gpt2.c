@@ -32,6 +32,7 @@ const struct family family_gpt2 = {
     .name = "gpt2",
     .model_types = types,
     .summary = "GPT-2 and GPT-J",
-    .source = "huggingface/transformers src/transformers/models/gpt2, gptj (n_inner null = 4 n_embd)",
+    .source =
+        "huggingface/transformers src/transformers/models/gpt2, gptj (n_inner null = 4 n_embd)",
     .read = read,
 };

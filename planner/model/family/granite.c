@@ -40,7 +40,8 @@ static void read(struct config *c, struct model *m)
     if (is(m, "granitemoehybrid"))
         set_mamba(c, m);
     if (!is(m, "granitemoe"))
-        shared = config_u32(c, "shared_intermediate_size", is(m, "granitemoehybrid") ? 1024 : 0);
+        shared =
+            config_u32(c, "shared_intermediate_size", is(m, "granitemoehybrid") ? 1024 : 0);
     experts = config_u32(c, "num_local_experts", 8);
     for (uint32_t i = 0; experts == 0 && i < m->n_layers; i++)
         m->layers[i].ffn.intermediate = shared; /* dense Granite 4: the shared MLP alone */
@@ -50,12 +51,14 @@ static void read(struct config *c, struct model *m)
                                            .shared = shared});
 }
 
-static const char *const types[] = {"granite", "granitemoe", "granitemoeshared", "granitemoehybrid", NULL};
+static const char *const types[] = {"granite", "granitemoe", "granitemoeshared",
+                                    "granitemoehybrid", NULL};
 
 const struct family family_granite = {
     .name = "granite",
     .model_types = types,
     .summary = "Granite 3 and Granite 4",
-    .source = "huggingface/transformers src/transformers/models/granite, granitemoe, granitemoehybrid",
+    .source =
+        "huggingface/transformers src/transformers/models/granite, granitemoe, granitemoehybrid",
     .read = read,
 };

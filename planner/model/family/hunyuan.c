@@ -35,10 +35,11 @@ static void read(struct config *c, struct model *m)
         family_set_qk_norm(m, QK_NORM_HEAD);
     width = first_u32(c, "moe_intermediate_size", config_u32(c, "intermediate_size", 0));
     if (experts > 1)
-        family_set_moe(m, &(struct family_moe){.experts = experts,
-                                               .top_k = first_u32(c, "moe_topk", 1),
-                                               .intermediate = width,
-                                               .shared = width * first_u32(c, "num_shared_expert", 1)});
+        family_set_moe(
+            m, &(struct family_moe){.experts = experts,
+                                    .top_k = first_u32(c, "moe_topk", 1),
+                                    .intermediate = width,
+                                    .shared = width * first_u32(c, "num_shared_expert", 1)});
     set_sharing(c, m);
 }
 

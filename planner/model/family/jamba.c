@@ -3,14 +3,17 @@
 
 static void set_mixers(struct config *c, struct model *m)
 {
-    uint32_t period = config_u32(c, "attn_layer_period", 8), offset = config_u32(c, "attn_layer_offset", 4);
+    uint32_t period = config_u32(c, "attn_layer_period", 8),
+             offset = config_u32(c, "attn_layer_offset", 4);
     const struct doc_node *rank = config_find(c, "mamba_dt_rank");
-    bool named = rank && rank->kind == DOC_SCALAR && rank->text[0] >= '0' && rank->text[0] <= '9';
+    bool named =
+        rank && rank->kind == DOC_SCALAR && rank->text[0] >= '0' && rank->text[0] <= '9';
     struct state s = {.kind = STATE_MAMBA1,
                       .inner = m->hidden * config_u32(c, "mamba_expand", 2),
                       .state_dim = config_u32(c, "mamba_d_state", 16),
                       .conv_kernel = config_u32(c, "mamba_d_conv", 4),
-                      .dt_rank = named ? config_u32(c, "mamba_dt_rank", 0) : (m->hidden + 15) / 16,
+                      .dt_rank =
+                          named ? config_u32(c, "mamba_dt_rank", 0) : (m->hidden + 15) / 16,
                       .dtbc_norm = true};
 
     for (uint32_t i = 0; i < m->n_layers; i++) {

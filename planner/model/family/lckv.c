@@ -38,18 +38,19 @@ static void read_map(struct config *c, struct model *m)
         }
         s += *s == '_';
         if (a->kv_source >= m->n_layers) {
-            config_error(c, n, "layer_types: layer %u reads layer %u, but the last is %u", i, a->kv_source,
-                         m->n_layers - 1);
+            config_error(c, n, "layer_types: layer %u reads layer %u, but the last is %u", i,
+                         a->kv_source, m->n_layers - 1);
             a->kv_source = i;
         }
         if (slides && !window)
-            config_error(c, n, "layer_types has sliding entries, but there is no sliding_window");
+            config_error(c, n,
+                         "layer_types has sliding entries, but there is no sliding_window");
         a->mixer = slides ? MIXER_SLIDING : MIXER_FULL;
         a->window_tokens = slides ? window : 0;
     }
     if (i != m->n_layers || *s)
-        config_error(c, n, "layer_types has %s than the %u layers", *s ? "more entries" : "fewer entries",
-                     m->n_layers);
+        config_error(c, n, "layer_types has %s than the %u layers",
+                     *s ? "more entries" : "fewer entries", m->n_layers);
 }
 
 static void read(struct config *c, struct model *m)

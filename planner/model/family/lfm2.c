@@ -6,11 +6,13 @@
 
 static bool is_attention(struct config *c, uint32_t i)
 {
-    const struct doc_node *t = config_item(c, "layer_types", i), *list = config_find(c, "full_attn_idxs");
+    const struct doc_node *t = config_item(c, "layer_types", i),
+                          *list = config_find(c, "full_attn_idxs");
 
     if (t && t->kind == DOC_SCALAR)
         return strcmp(t->text, "full_attention") == 0;
-    for (const struct doc_node *n = list && list->kind == DOC_LIST ? list->first : NULL; n; n = n->next) {
+    for (const struct doc_node *n = list && list->kind == DOC_LIST ? list->first : NULL; n;
+         n = n->next) {
         uint32_t v = UINT32_MAX;
 
         c->ok = doc_u32(n, 0, UINT32_MAX, c->d, &v) && c->ok;
@@ -28,7 +30,8 @@ static uint32_t mlp_width(struct config *c)
 
     if (!config_bool(c, "block_auto_adjust_ff_dim", true))
         return width;
-    c->ok = doc_double(config_find(c, "block_ffn_dim_multiplier"), 0, 100, c->d, &factor) && c->ok;
+    c->ok =
+        doc_double(config_find(c, "block_ffn_dim_multiplier"), 0, 100, c->d, &factor) && c->ok;
     width = (uint32_t)(factor * (double)(uint32_t)(2 * (uint64_t)width / 3));
     return multiple ? (width + multiple - 1) / multiple * multiple : width;
 }

@@ -5,7 +5,8 @@
 
 static void read(struct config *c, struct model *m)
 {
-    m->tied = strcmp(m->model_type, "smollm3") == 0; /* its class ties by default, Llama's does not */
+    m->tied =
+        strcmp(m->model_type, "smollm3") == 0; /* its class ties by default, Llama's does not */
     family_read_llama_like(c, m);
 }
 

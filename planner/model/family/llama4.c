@@ -58,6 +58,7 @@ const struct family family_llama4 = {
     .name = "llama4",
     .model_types = types,
     .summary = "Llama 4 Scout and Maverick",
-    .source = "huggingface/transformers src/transformers/models/llama4 (no_rope_layers, interleave_moe_layer_step)",
+    .source =
+        "huggingface/transformers src/transformers/models/llama4 (no_rope_layers, interleave_moe_layer_step)",
     .read = read,
 };

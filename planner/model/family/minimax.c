@@ -23,7 +23,8 @@ static void set_lightning(struct config *c, struct model *m)
 
         if (!is_lightning(c, i))
             continue;
-        l->state = (struct state){.kind = STATE_LIGHTNING, .heads = l->attn.heads, .head_dim = l->attn.k_dim};
+        l->state = (struct state){
+            .kind = STATE_LIGHTNING, .heads = l->attn.heads, .head_dim = l->attn.k_dim};
         l->attn = (struct attention){.mixer = MIXER_NONE, .kv_source = i};
     }
 }
@@ -34,23 +35,26 @@ static void read(struct config *c, struct model *m)
 
     if (!family_read_llama_like(c, m))
         return;
-    family_set_moe(m, &(struct family_moe){.experts = config_u32(c, "num_local_experts", 8),
-                                           .top_k = config_u32(c, "num_experts_per_tok", 2),
-                                           .intermediate = config_need(c, "intermediate_size"),
-                                           .shared = config_u32(c, "shared_intermediate_size", 0),
-                                           .router_bias = m2 && config_bool(c, "use_routing_bias", true)});
+    family_set_moe(
+        m, &(struct family_moe){.experts = config_u32(c, "num_local_experts", 8),
+                                .top_k = config_u32(c, "num_experts_per_tok", 2),
+                                .intermediate = config_need(c, "intermediate_size"),
+                                .shared = config_u32(c, "shared_intermediate_size", 0),
+                                .router_bias = m2 && config_bool(c, "use_routing_bias", true)});
     if (!m2)
         set_lightning(c, m);
     else if (config_bool(c, "use_qk_norm", true))
         family_set_qk_norm(m, QK_NORM_FULL);
 }
 
-static const char *const types[] = {"minimax", "minimax_m1", "minimax_text_01", "MiniMaxText01", "minimax_m2", NULL};
+static const char *const types[] = {"minimax",       "minimax_m1", "minimax_text_01",
+                                    "MiniMaxText01", "minimax_m2", NULL};
 
 const struct family family_minimax = {
     .name = "minimax",
     .model_types = types,
     .summary = "MiniMax-Text-01, M1, M2",
-    .source = "MiniMax-AI/MiniMax-M1@2abb4f45 config.json; huggingface/transformers src/transformers/models/minimax",
+    .source =
+        "MiniMax-AI/MiniMax-M1@2abb4f45 config.json; huggingface/transformers src/transformers/models/minimax",
     .read = read,
 };

@@ -93,11 +93,14 @@ static void set_layers(struct config *c, struct model *m, const char *letters)
         if (l)
             m->layers[i] = *l;
         else
-            config_error(c, NULL, "layer %u is '%c' in the pattern; known: M * - E", i, letters[i]);
+            config_error(c, NULL, "layer %u is '%c' in the pattern; known: M * - E", i,
+                         letters[i]);
         m->layers[i].attn.kv_source = i;
         if (l == &k.moe && (!l->ffn.experts || !l->ffn.top_k || !l->ffn.moe_intermediate))
-            config_error(c, NULL, "the pattern has expert layers, but the config has no n_routed_experts, "
-                                  "num_experts_per_tok and moe_intermediate_size");
+            config_error(
+                c, NULL,
+                "the pattern has expert layers, but the config has no n_routed_experts, "
+                "num_experts_per_tok and moe_intermediate_size");
     }
 }
 
@@ -114,8 +117,8 @@ static void read(struct config *c, struct model *m)
         if (strlen(letters) == m->n_layers)
             set_layers(c, m, letters);
         else
-            config_error(c, NULL, "the pattern has %zu layers, num_hidden_layers says %u", strlen(letters),
-                         m->n_layers);
+            config_error(c, NULL, "the pattern has %zu layers, num_hidden_layers says %u",
+                         strlen(letters), m->n_layers);
     }
     c->defaults = NULL;
 }
@@ -126,6 +129,7 @@ const struct family family_nemotron_h = {
     .name = "nemotron_h",
     .model_types = types,
     .summary = "Nemotron-H, Nemotron Nano 2, Nemotron-3",
-    .source = "nvidia/Nemotron-H configuration_nemotron_h.py; NVIDIA-NeMo/Megatron-Bridge@067f987d docs/models",
+    .source =
+        "nvidia/Nemotron-H configuration_nemotron_h.py; NVIDIA-NeMo/Megatron-Bridge@067f987d docs/models",
     .read = read,
 };

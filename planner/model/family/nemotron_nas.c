@@ -38,8 +38,11 @@ static void set_attention(struct config *c, struct layer *l, const struct doc_no
     if (group && l->attn.heads % group == 0)
         l->attn.kv_heads = l->attn.heads / group;
     else
-        config_error(c, attn, "n_heads_in_group %u does not divide %u heads", group, l->attn.heads);
-    c->ok = doc_u64(doc_get(attn, "window_length"), 1, UINT64_MAX, c->d, &l->attn.window_tokens) && c->ok;
+        config_error(c, attn, "n_heads_in_group %u does not divide %u heads", group,
+                     l->attn.heads);
+    c->ok =
+        doc_u64(doc_get(attn, "window_length"), 1, UINT64_MAX, c->d, &l->attn.window_tokens) &&
+        c->ok;
     if (l->attn.window_tokens)
         l->attn.mixer = MIXER_SLIDING;
 }

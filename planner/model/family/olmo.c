@@ -17,9 +17,10 @@ static void read(struct config *c, struct model *m)
     if (strcmp(m->model_type, "olmo3") == 0)
         family_read_windows(c, m, config_u32(c, "sliding_window", 4096), 4);
     if (strcmp(m->model_type, "olmoe") == 0)
-        family_set_moe(m, &(struct family_moe){.experts = config_u32(c, "num_experts", 64),
-                                               .top_k = config_u32(c, "num_experts_per_tok", 8),
-                                               .intermediate = config_need(c, "intermediate_size")});
+        family_set_moe(
+            m, &(struct family_moe){.experts = config_u32(c, "num_experts", 64),
+                                    .top_k = config_u32(c, "num_experts_per_tok", 8),
+                                    .intermediate = config_need(c, "intermediate_size")});
 }
 
 static const char *const types[] = {"olmo", "olmo2", "olmo3", "olmoe", NULL};

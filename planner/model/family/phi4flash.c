@@ -41,8 +41,10 @@ static void read(struct config *c, struct model *m)
         }
     }
     if (half % 2 != 0 || half + 1 >= m->n_layers)
-        config_error(c, NULL, "phi4flash needs a number of layers that 4 divides, found %u", m->n_layers);
-    config_note(c, NULL, DIAG_WARN, "phi4flash: the parameter count is not verified against a checkpoint");
+        config_error(c, NULL, "phi4flash needs a number of layers that 4 divides, found %u",
+                     m->n_layers);
+    config_note(c, NULL, DIAG_WARN,
+                "phi4flash: the parameter count is not verified against a checkpoint");
 }
 
 static const char *const types[] = {"phi4flash", NULL};
@@ -51,6 +53,7 @@ const struct family family_phi4flash = {
     .name = "phi4flash",
     .model_types = types,
     .summary = "Phi-4-mini-flash: Mamba, sliding and one full attention, gated memory units",
-    .source = "microsoft/ArchScale@c2ec1d69 phi4miniflash_d32; vllm-project/vllm@03356f8c models/phi4flash.py",
+    .source =
+        "microsoft/ArchScale@c2ec1d69 phi4miniflash_d32; vllm-project/vllm@03356f8c models/phi4flash.py",
     .read = read,
 };

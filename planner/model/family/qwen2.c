@@ -25,13 +25,14 @@ static void set_experts(struct config *c, struct model *m)
 {
     uint32_t step = config_u32(c, "decoder_sparse_step", 1);
 
-    family_set_moe(m, &(struct family_moe){.experts = config_u32(c, "num_experts", 60),
-                                           .top_k = config_u32(c, "num_experts_per_tok", 4),
-                                           .intermediate = config_need(c, "moe_intermediate_size"),
-                                           .shared = config_u32(c, "shared_expert_intermediate_size", 5632),
-                                           .step = step,
-                                           .offset = step ? step - 1 : 0,
-                                           .shared_gate = true});
+    family_set_moe(m, &(struct family_moe){
+                          .experts = config_u32(c, "num_experts", 60),
+                          .top_k = config_u32(c, "num_experts_per_tok", 4),
+                          .intermediate = config_need(c, "moe_intermediate_size"),
+                          .shared = config_u32(c, "shared_expert_intermediate_size", 5632),
+                          .step = step,
+                          .offset = step ? step - 1 : 0,
+                          .shared_gate = true});
 }
 
 static void read(struct config *c, struct model *m)
@@ -45,13 +46,15 @@ static void read(struct config *c, struct model *m)
     family_read_vision(c, m);
 }
 
-static const char *const types[] = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl",
-                                    "qwen2_5_vl_text", "mimo", NULL};
+static const char *const types[] = {"qwen2",         "qwen2_moe",  "qwen2_vl",
+                                    "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text",
+                                    "mimo",          NULL};
 
 const struct family family_qwen2 = {
     .name = "qwen2",
     .model_types = types,
     .summary = "Qwen 1.5, 2 and 2.5, dense, mixture and VL; MiMo-7B",
-    .source = "huggingface/transformers src/transformers/models/qwen2, qwen2_moe (use_sliding_window false)",
+    .source =
+        "huggingface/transformers src/transformers/models/qwen2, qwen2_moe (use_sliding_window false)",
     .read = read,
 };

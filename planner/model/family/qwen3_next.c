@@ -47,23 +47,24 @@ static void read(struct config *c, struct model *m)
     if (!family_read_llama_like(c, m))
         return;
     if (moe)
-        family_set_moe(m,
-                       &(struct family_moe){.experts = config_u32(c, "num_experts", 512),
-                                            .top_k = config_u32(c, "num_experts_per_tok", 10),
-                                            .intermediate = config_need(c, "moe_intermediate_size"),
-                                            .shared = config_u32(c, "shared_expert_intermediate_size", 512),
-                                            .shared_gate = true});
+        family_set_moe(m, &(struct family_moe){
+                              .experts = config_u32(c, "num_experts", 512),
+                              .top_k = config_u32(c, "num_experts_per_tok", 10),
+                              .intermediate = config_need(c, "moe_intermediate_size"),
+                              .shared = config_u32(c, "shared_expert_intermediate_size", 512),
+                              .shared_gate = true});
     set_mixers(c, m);
     family_read_vision(c, m);
 }
 
-static const char *const types[] = {"qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text",
-                                    NULL};
+static const char *const types[] = {"qwen3_next",  "qwen3_5",          "qwen3_5_text",
+                                    "qwen3_5_moe", "qwen3_5_moe_text", NULL};
 
 const struct family family_qwen3_next = {
     .name = "qwen3_next",
     .model_types = types,
     .summary = "Qwen3-Next and Qwen3.5: gated delta net with gated attention",
-    .source = "huggingface/transformers src/transformers/models/qwen3_next, qwen3_5; arXiv:2412.06464",
+    .source =
+        "huggingface/transformers src/transformers/models/qwen3_next, qwen3_5; arXiv:2412.06464",
     .read = read,
 };

@@ -2,8 +2,8 @@
 #include "planner/model/family.h"
 
 static const char *const types[] = {
-    "deepseek_v4", "minimax_m3", "kimi_k3", "step3p7", "step3p5", "rwkv", "rwkv7",
-    "bert",        "t5",         "whisper", "mllama",  NULL,
+    "deepseek_v4", "minimax_m3", "kimi_k3", "step3p7", "step3p5", "rwkv",
+    "rwkv7",       "bert",       "t5",      "whisper", "mllama",  NULL,
 };
 
 static const char *const reasons[] = {
