@@ -250,7 +250,7 @@ static void parameters_as_text_and_json(void **state)
     use = use_of(t, AXIS_STORAGE, "kivi4");
     assert_string_equal(params_text(t->a, &use), "group 32, residual 128");
     use = use_of(t, AXIS_RETENTION, "{scheme: l2norm, keep_ratio: 0.25, skip_layers: [0, 1]}");
-    assert_string_equal(params_text(t->a, &use), "keep_ratio 0.25, skip_layers [0, 1]");
+    assert_string_equal(params_text(t->a, &use), "keep_ratio 0.25, prune_after 1000, skip_layers [0, 1]");
     assert_null(params_field(use.scheme, "keep"));
     assert_non_null(params_field(use.scheme, "keep-ratio"));
 }
