@@ -50,7 +50,8 @@ static bool takes(const struct command *cmd, const struct option_row *r)
     return !r->bits || (bits_of(cmd) & r->bits);
 }
 
-/* --- help ---------------------------------------------------------------------------------- */
+/* --- help ----------------------------------------------------------------------------------
+ */
 
 static void print_keys(FILE *out)
 {
@@ -91,7 +92,8 @@ static void print_help(const struct command *cmd, FILE *out)
         print_keys(out);
 }
 
-/* --- parsing --------------------------------------------------------------------------------- */
+/* --- parsing ---------------------------------------------------------------------------------
+ */
 
 static const struct option_row *row_of(int id)
 {

@@ -10,7 +10,8 @@
 
 enum { SPECS_MAX = 4096, OUTPUT_TOKENS = 512 };
 
-/* --- -m, -g, -n, -c -------------------------------------------------------------------------- */
+/* --- -m, -g, -n, -c --------------------------------------------------------------------------
+ */
 
 static struct doc_node *put(struct arena *a, struct doc_node *map, const char *key,
                             struct loc at, const char *text)
@@ -62,7 +63,8 @@ static bool spec_of_options(struct cmd_ctx *ctx, const struct cmd_options *opt,
     return !opt->context || put_context(ctx, opt->context, root);
 }
 
-/* --- files ------------------------------------------------------------------------------------ */
+/* --- files
+ * ------------------------------------------------------------------------------------ */
 
 /* "-" is the context's own input, so that tests can hand in text. */
 static bool read_input(struct cmd_ctx *ctx, char **text, size_t *n)
@@ -127,9 +129,10 @@ bool cmd_read_specs(struct cmd_ctx *ctx, const struct cmd_options *opt, const ch
     *docs = ARENA_NEW(ctx->arena, struct doc_node *, SPECS_MAX);
     *n = 0;
     if (!path && !opt->model)
-        return diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
-                        "%s needs a spec: a YAML file, - for standard input, or -m MODEL -g GPU",
-                        ctx->argv[0]);
+        return diag_add(
+            ctx->diag, DIAG_USAGE, (struct loc){0},
+            "%s needs a spec: a YAML file, - for standard input, or -m MODEL -g GPU",
+            ctx->argv[0]);
     if (path)
         ok = read_file(ctx, path, *docs, n);
     else
@@ -146,7 +149,8 @@ bool cmd_build(struct cmd_ctx *ctx, const struct profiles *profiles, const struc
            problem_build(ctx->arena, spec, profiles, ctx->diag, out);
 }
 
-/* --- cases -------------------------------------------------------------------------------------- */
+/* --- cases
+ * -------------------------------------------------------------------------------------- */
 
 /* A word as a shell takes it. */
 static const char *quoted(struct arena *a, const char *s)

@@ -1,5 +1,5 @@
-/* compare - one row a scheme for this model and hardware. A row that does not fit is an answer, so the
- * exit is 0 all the same. */
+/* compare - one row a scheme for this model and hardware. A row that does not fit is an
+ * answer, so the exit is 0 all the same. */
 #include "planner/cmd.h"
 
 #include "planner/base/file.h"
@@ -9,8 +9,10 @@ static int run(struct cmd_ctx *ctx);
 
 const struct command command_compare = {
     .name = "compare",
-    .summary = "one row a scheme: what it stores, how many sequences fit, how fast, and its published quality",
-    .usage = "compare SPEC.yaml... | -m MODEL -g GPU [-n COUNT] [-c CONTEXT] [--schemes all|a,b] [--sort COLUMN]",
+    .summary =
+        "one row a scheme: what it stores, how many sequences fit, how fast, and its published quality",
+    .usage =
+        "compare SPEC.yaml... | -m MODEL -g GPU [-n COUNT] [-c CONTEXT] [--schemes all|a,b] [--sort COLUMN]",
     .run = run,
     .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT | CMD_SCHEMES | CMD_SORT,
 };
@@ -30,8 +32,8 @@ static double less_prefill(const struct compare_row *r)
     return -r->prompt_s;
 }
 
-static bool make(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct profiles *profiles,
-                 const struct cmd_case *c, struct compare *out)
+static bool make(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                 const struct profiles *profiles, const struct cmd_case *c, struct compare *out)
 {
     static const compare_goal_fn goals[] = {more_sequences, more_speed, less_prefill};
 
@@ -41,8 +43,8 @@ static bool make(struct cmd_ctx *ctx, const struct cmd_options *opt, const struc
     return !opt->sort || compare_sort(out, opt->sort, ctx->diag);
 }
 
-static void print_case(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct cmd_case *c,
-                       const struct compare *rows, FILE *out)
+static void print_case(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                       const struct cmd_case *c, const struct compare *rows, FILE *out)
 {
     bool several = opt->n_specs > 1;
 

@@ -1,6 +1,6 @@
-/* explain - every figure of the report with its formula, the numbers put in and their sources. */
+/* explain - every figure of the report with its formula, the numbers put in and their
+ * sources. */
 #include "planner/cmd.h"
-
 
 #include "planner/base/file.h"
 #include "planner/plan/explain.h"
@@ -9,13 +9,15 @@ static int run(struct cmd_ctx *ctx);
 
 const struct command command_explain = {
     .name = "explain",
-    .summary = "every figure of the report with its formula, the numbers put in and their sources",
+    .summary =
+        "every figure of the report with its formula, the numbers put in and their sources",
     .usage = "explain SPEC.yaml [PATH] | -m MODEL -g GPU [-n COUNT] [-c CONTEXT] [PATH]",
     .run = run,
     .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT | CMD_PATH,
 };
 
-/* The second word, or with -m the first, is a path of the report; the rest of the options then has the spec alone. */
+/* The second word, or with -m the first, is a path of the report; the rest of the options
+ * then has the spec alone. */
 static bool take_path(struct cmd_ctx *ctx, struct cmd_options *opt, const char **path)
 {
     int specs = opt->model ? 0 : 1;
@@ -23,7 +25,8 @@ static bool take_path(struct cmd_ctx *ctx, struct cmd_options *opt, const char *
     *path = NULL;
     if (opt->n_specs > specs + 1)
         return diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
-                        "explain takes one spec and one path of its report, found '%s'", opt->specs[specs + 1]);
+                        "explain takes one spec and one path of its report, found '%s'",
+                        opt->specs[specs + 1]);
     if (opt->n_specs == specs + 1) {
         *path = opt->specs[specs];
         opt->n_specs = specs;
@@ -70,7 +73,8 @@ static int run(struct cmd_ctx *ctx)
     if (!cmd_cases(ctx, &opt, profiles_open(ctx->arena, opt.profiles, ctx->diag), &cases, &n))
         n = 0;
     cmd_diagnostics(ctx, &opt);
-    if (!n || diag_failed(ctx->diag) || !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
+    if (!n || diag_failed(ctx->diag) ||
+        !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
         return diag_exit(ctx->diag);
     for (size_t i = 0; i < n; i++)
         ok = print_case(ctx, &opt, path, &cases[i], out.f) && ok;

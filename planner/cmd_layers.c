@@ -8,14 +8,15 @@ static int run(struct cmd_ctx *ctx);
 
 const struct command command_layers = {
     .name = "layers",
-    .summary = "whose K/V each layer reads, what it keeps and what that weighs; -v lists every layer",
+    .summary =
+        "whose K/V each layer reads, what it keeps and what that weighs; -v lists every layer",
     .usage = "layers SPEC.yaml... | -m MODEL -g GPU [-n COUNT] [-c CONTEXT]",
     .run = run,
     .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT,
 };
 
-static void print_case(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct cmd_case *c,
-                       bool several, FILE *out)
+static void print_case(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                       const struct cmd_case *c, bool several, FILE *out)
 {
     if (cmd_wants_json(ctx, opt)) {
         cJSON *tree = layers_json(c->name, &c->problem, c->diag);

@@ -1,5 +1,5 @@
-/* list - what is known: models, GPUs, engines, schemes, formats, workloads, policies. A list is made as
- * JSON; the table shows some of its keys as columns, so the two agree. */
+/* list - what is known: models, GPUs, engines, schemes, formats, workloads, policies. A list
+ * is made as JSON; the table shows some of its keys as columns, so the two agree. */
 #include "planner/cmd.h"
 
 #include <ctype.h>
@@ -20,7 +20,7 @@ const struct command command_list = {
     .options = CMD_PROFILES | CMD_FORMAT | CMD_OUTPUT,
 };
 
-/* --- items ------------------------------------------------------------------------------------------ */
+/* --- items -------------------------------------------------------------------------------- */
 
 struct listing {
     struct cmd_ctx *ctx;
@@ -31,7 +31,8 @@ struct listing {
 static void add_model(struct listing *l, const struct profile_entry *e, struct arena *a)
 {
     struct diag *quiet = diag_new(a);
-    const struct doc_node *doc = profile_find(l->profiles, PROFILE_MODEL, e->name, l->ctx->diag);
+    const struct doc_node *doc =
+        profile_find(l->profiles, PROFILE_MODEL, e->name, l->ctx->diag);
     struct model m;
     struct layout lay;
     struct param_count params;
@@ -64,7 +65,8 @@ static void add_model(struct listing *l, const struct profile_entry *e, struct a
 static void list_models(struct listing *l)
 {
     size_t n;
-    const struct profile_entry *all = profile_list(l->profiles, PROFILE_MODEL, l->ctx->arena, l->ctx->diag, &n);
+    const struct profile_entry *all =
+        profile_list(l->profiles, PROFILE_MODEL, l->ctx->arena, l->ctx->diag, &n);
 
     for (size_t i = 0; i < n; i++) {
         struct arena *scratch = arena_new();
@@ -77,7 +79,8 @@ static void list_gpus(struct listing *l)
 {
     struct arena *a = l->ctx->arena;
     size_t n;
-    const struct profile_entry *all = profile_list(l->profiles, PROFILE_GPU, a, l->ctx->diag, &n);
+    const struct profile_entry *all =
+        profile_list(l->profiles, PROFILE_GPU, a, l->ctx->diag, &n);
 
     for (size_t i = 0; i < n; i++) {
         struct gpu g;
@@ -147,7 +150,8 @@ static void list_schemes(struct listing *l)
 {
     for (int axis = AXIS_SHARING; axis <= AXIS_STORAGE; axis++)
         for (size_t i = 0; scheme_at(i); i++)
-            for (const char *const *v = scheme_at(i)->names; *v && (int)scheme_at(i)->axis == axis; v++)
+            for (const char *const *v = scheme_at(i)->names;
+                 *v && (int)scheme_at(i)->axis == axis; v++)
                 add_scheme(l, scheme_at(i), *v);
 }
 
@@ -178,10 +182,12 @@ static void list_workloads(struct listing *l)
 {
     struct cmd_ctx *ctx = l->ctx;
     size_t n;
-    const struct profile_entry *all = profile_list(l->profiles, PROFILE_WORKLOAD, ctx->arena, ctx->diag, &n);
+    const struct profile_entry *all =
+        profile_list(l->profiles, PROFILE_WORKLOAD, ctx->arena, ctx->diag, &n);
 
     for (size_t i = 0; i < n; i++) {
-        const struct doc_node *doc = profile_find(l->profiles, PROFILE_WORKLOAD, all[i].name, ctx->diag);
+        const struct doc_node *doc =
+            profile_find(l->profiles, PROFILE_WORKLOAD, all[i].name, ctx->diag);
         const char *summary = NULL, *source = NULL;
         uint64_t prompt = 0, output = 0;
         cJSON *o;
@@ -205,9 +211,17 @@ static void list_policies(struct listing *l)
     (void)l;
 }
 
-/* --- kinds -------------------------------------------------------------------------------------------- */
+/* --- kinds -------------------------------------------------------------------------------- */
 
-enum shown { SHOW_TEXT, SHOW_COUNT, SHOW_BYTES, SHOW_RATE, SHOW_FLOP, SHOW_NUMBER, SHOW_PARAMETERS };
+enum shown {
+    SHOW_TEXT,
+    SHOW_COUNT,
+    SHOW_BYTES,
+    SHOW_RATE,
+    SHOW_FLOP,
+    SHOW_NUMBER,
+    SHOW_PARAMETERS
+};
 
 struct column {
     const char *key, *title;
@@ -245,7 +259,9 @@ static const struct kind {
      NULL},
     {"engines",
      list_engines,
-     {{"name", "engine", SHOW_TEXT}, {"block_tokens", "block", SHOW_COUNT}, {"summary", "summary", SHOW_TEXT}},
+     {{"name", "engine", SHOW_TEXT},
+      {"block_tokens", "block", SHOW_COUNT},
+      {"summary", "summary", SHOW_TEXT}},
      NULL},
     {"schemes",
      list_schemes,
@@ -272,7 +288,9 @@ static const struct kind {
       {"output_tokens", "output", SHOW_COUNT},
       {"summary", "summary", SHOW_TEXT}},
      NULL},
-    {"policies", list_policies, {{"name", "policy", SHOW_TEXT}},
+    {"policies",
+     list_policies,
+     {{"name", "policy", SHOW_TEXT}},
      "there are no policies in this version: they belong to the simulator, which it does not have"},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
@@ -285,18 +303,21 @@ static const struct kind *kind_of(struct cmd_ctx *ctx, const char *word)
         size_t n = strlen(kinds[i].name);
         names[i] = kinds[i].name;
         /* "model" will do for "models" */
-        if (!strcmp(word, names[i]) || (strlen(word) == n - 1 && !strncmp(word, names[i], n - 1)))
+        if (!strcmp(word, names[i]) ||
+            (strlen(word) == n - 1 && !strncmp(word, names[i], n - 1)))
             return &kinds[i];
     }
     near = doc_nearest(word, names, N_KINDS);
-    diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
-             near ? "there is no list of '%s'; did you mean '%s'?"
-                  : "there is no list of '%s'; there are models, gpus, engines, schemes, formats, workloads and policies",
-             word, near);
+    diag_add(
+        ctx->diag, DIAG_USAGE, (struct loc){0},
+        near
+            ? "there is no list of '%s'; did you mean '%s'?"
+            : "there is no list of '%s'; there are models, gpus, engines, schemes, formats, workloads and policies",
+        word, near);
     return NULL;
 }
 
-/* --- filter ---------------------------------------------------------------------------------------------- */
+/* --- filter ------------------------------------------------------------------------------- */
 
 /* Whether the text has the word in it; case, ' ', '_' and '-' do not matter. */
 static bool has_word(const char *text, const char *word)
@@ -305,7 +326,8 @@ static bool has_word(const char *text, const char *word)
         size_t i = 0;
         for (; word[i] && text[i]; i++) {
             int x = tolower((unsigned char)text[i]), y = tolower((unsigned char)word[i]);
-            bool x_gap = x == ' ' || x == '_' || x == '-', y_gap = y == ' ' || y == '_' || y == '-';
+            bool x_gap = x == ' ' || x == '_' || x == '-',
+                 y_gap = y == ' ' || y == '_' || y == '-';
             if (x != y && !(x_gap && y_gap))
                 break;
         }
@@ -318,7 +340,8 @@ static bool has_word(const char *text, const char *word)
 /* Keeps items with the word in their name, family, axis, use, vendor or architecture. */
 static void filter(cJSON *items, const char *word)
 {
-    static const char *const keys[] = {"name", "family", "axis", "use", "vendor", "architecture"};
+    static const char *const keys[] = {"name", "family", "axis",
+                                       "use",  "vendor", "architecture"};
 
     for (cJSON *o = items->child, *next; o; o = next) {
         bool keep = false;
@@ -332,7 +355,7 @@ static void filter(cJSON *items, const char *word)
     }
 }
 
-/* --- table ------------------------------------------------------------------------------------------------ */
+/* --- table -------------------------------------------------------------------------------- */
 
 /* "warmup=2, forward_passes=7"; what has no default and must be given is "kv_layers=?". */
 static const char *parameters_text(struct arena *a, const cJSON *list)
@@ -393,12 +416,15 @@ static void print_table(struct arena *a, const struct kind *kind, const cJSON *i
     if (items->child)
         table_print(t, out);
     else
-        fprintf(out, "%s\n", kind->empty ? kind->empty : arena_printf(a, "no %s match", kind->name));
+        fprintf(out, "%s\n",
+                kind->empty ? kind->empty : arena_printf(a, "no %s match", kind->name));
 }
 
-static void print(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct kind *kind, FILE *out)
+static void print(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct kind *kind,
+                  FILE *out)
 {
-    struct listing l = {.ctx = ctx, .profiles = profiles_open(ctx->arena, opt->profiles, ctx->diag)};
+    struct listing l = {.ctx = ctx,
+                        .profiles = profiles_open(ctx->arena, opt->profiles, ctx->diag)};
     cJSON *root = json_object(NULL, NULL);
 
     json_text(root, "schema", "kvbudget.list/1");
@@ -429,8 +455,9 @@ static int run(struct cmd_ctx *ctx)
     if (opt.help)
         return 0;
     if (opt.n_specs < 1 || opt.n_specs > 2) {
-        diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
-                 "list takes models, gpus, engines, schemes, formats, workloads or policies, and a word to look for");
+        diag_add(
+            ctx->diag, DIAG_USAGE, (struct loc){0},
+            "list takes models, gpus, engines, schemes, formats, workloads or policies, and a word to look for");
         return diag_exit(ctx->diag);
     }
     kind = kind_of(ctx, opt.specs[0]);

@@ -1,4 +1,5 @@
-/* For tests of models: reading texts and files, counting, and comparing two models field by field. */
+/* For tests of models: reading texts and files, counting, and comparing two models field by
+ * field. */
 #ifndef KVBUDGET_TESTS_KVMODEL_H
 #define KVBUDGET_TESTS_KVMODEL_H
 
@@ -57,7 +58,8 @@ static inline struct param_count km_count(const struct model *m)
     return c;
 }
 
-struct km_cache { /* elements: a token in growing layers, a token in windowed ones, of the states of a sequence */
+struct km_cache { /* elements: a token in growing layers, a token in windowed ones, of the
+                     states of a sequence */
     uint64_t full, windowed, state;
 };
 

@@ -53,11 +53,11 @@ static inline void kp_free(struct kp *k)
 #define kp_says(k, text) kt_diag((k)->diag, (text), 0)
 
 /* LLaMA-7B and TinyLlama shapes (arXiv:2405.10637 Table 5). */
-#define KP_LLAMA7B                                                                             \
-    "model: {layers: 32, hidden_size: 4096, intermediate_size: 11008, heads: 32, kv_heads: 32, head_dim: 128, "    \
+#define KP_LLAMA7B                                                                                              \
+    "model: {layers: 32, hidden_size: 4096, intermediate_size: 11008, heads: 32, kv_heads: 32, head_dim: 128, " \
     "vocab_size: 32000}\n"
-#define KP_LLAMA3_8B                                                                           \
-    "model: {layers: 32, hidden_size: 4096, intermediate_size: 14336, heads: 32, kv_heads: 8, head_dim: 128, "     \
+#define KP_LLAMA3_8B                                                                                           \
+    "model: {layers: 32, hidden_size: 4096, intermediate_size: 14336, heads: 32, kv_heads: 8, head_dim: 128, " \
     "vocab_size: 128256}\n"
 
 #endif

@@ -23,7 +23,8 @@ void kt_u64_at(uint64_t got, uint64_t want, const char *what, const char *file, 
     _fail(file, line);
 }
 
-void kt_rel_at(double got, double want, double tol, const char *what, const char *file, int line)
+void kt_rel_at(double got, double want, double tol, const char *what, const char *file,
+               int line)
 {
     double apart = got > want ? got - want : want - got;
     double size = want < 0 ? -want : want;

@@ -1,5 +1,6 @@
-/* The arena: a list of zeroed chunks, filled from the front, freed together. Under AddressSanitizer
- * every allocation is followed by a poisoned gap, so that running past an array is still seen. */
+/* The arena: a list of zeroed chunks, filled from the front, freed together. Under
+ * AddressSanitizer every allocation is followed by a poisoned gap, so that running past an
+ * array is still seen. */
 #include "planner/base/arena.h"
 
 #include <stdint.h>

@@ -1,6 +1,6 @@
-/* The diagnostics sink. Messages live in the arena in the order in which they came; a hash of place
- * and text drops repetitions. At most DIAG_MAX errors and as many others are kept, so a hostile
- * file cannot fill the memory with complaints; the exit status counts them all. */
+/* The diagnostics sink. Messages live in the arena in the order in which they came; a hash of
+ * place and text drops repetitions. At most DIAG_MAX errors and as many others are kept, so a
+ * hostile file cannot fill the memory with complaints; the exit status counts them all. */
 #include "planner/base/diag.h"
 
 #include <stdint.h>

@@ -52,8 +52,8 @@ size_t diag_errors(const struct diag *d);
 int diag_exit(const struct diag *d);
 const char *diag_severity(enum diag_kind k); /* "note", "warning", "error" */
 
-/* Prints messages from index `from` on as `file:line:col: severity: text`, notes only when verbose;
- * returns the new count, for the next call. */
+/* Prints messages from index `from` on as `file:line:col: severity: text`, notes only when
+ * verbose; returns the new count, for the next call. */
 size_t diag_print(const struct diag *d, size_t from, bool verbose, FILE *out);
 
 #endif

@@ -1,5 +1,6 @@
 /* Files: reading with a limit, and writing through a temporary name in the same folder, so that
- * whoever looks sees the old file or the whole new one. Devices and pipes are written in place. */
+ * whoever looks sees the old file or the whole new one. Devices and pipes are written in place.
+ */
 #include "planner/base/file.h"
 
 #include <errno.h>

@@ -9,7 +9,8 @@
 #include "planner/base/diag.h"
 
 /* Reads `path` ("-" = stdin) into the arena, NUL-terminated; at most `limit` bytes.
- * A directory, a missing file, a read error or a longer file is a DIAG_INPUT naming the path. */
+ * A directory, a missing file, a read error or a longer file is a DIAG_INPUT naming the path.
+ */
 bool file_read(struct arena *a, const char *path, size_t limit, struct diag *d, char **text,
                size_t *n) __attribute__((warn_unused_result));
 

@@ -1,7 +1,8 @@
-/* Numbers with units, both ways. Whole numbers are exact: the digits are kept as a 128-bit integer
- * and a decimal scale and multiplied by the unit before anything is rounded. For the others the
- * digits and the power of ten of the unit are handed to strtod as one literal, so that 2.5ms is the
- * double nearest to 0.0025. The numeric locale is never set, so the point is a point. */
+/* Numbers with units, both ways. Whole numbers are exact: the digits are kept as a 128-bit
+ * integer and a decimal scale and multiplied by the unit before anything is rounded. For the
+ * others the digits and the power of ten of the unit are handed to strtod as one literal, so
+ * that 2.5ms is the double nearest to 0.0025. The numeric locale is never set, so the point is
+ * a point. */
 #include "planner/base/unit.h"
 
 #include <inttypes.h>
@@ -25,8 +26,8 @@ struct unit {
     uint64_t times;
 };
 
-/* Powers of two up to 2^50 times 10^0, powers of ten up to 10^15: a number below DIGITS_END times
- * any of them fits 128 bits. */
+/* Powers of two up to 2^50 times 10^0, powers of ten up to 10^15: a number below DIGITS_END
+ * times any of them fits 128 bits. */
 static const struct unit byte_units[] = {
     {"", 0, 1},
     {"B", 0, 1},
@@ -164,7 +165,8 @@ static enum unit_error scan_unit(const char *s, const struct unit *units, const 
     return *out ? UNIT_OK : UNIT_SUFFIX;
 }
 
-/* A whole number of units; with `round`, fractions go to the nearest whole number, halves up. */
+/* A whole number of units; with `round`, fractions go to the nearest whole number, halves up.
+ */
 static enum unit_error parse_whole(const char *s, const struct unit *units, bool round,
                                    uint64_t *out)
 {

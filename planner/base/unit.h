@@ -1,6 +1,6 @@
 /* The only number parser, and the formatter that goes with it: digits, an optional point, an
- * optional exponent only where no unit follows, a unit where one is due with or without one space
- * before it. Never signs, hex, nan or inf. */
+ * optional exponent only where no unit follows, a unit where one is due with or without one
+ * space before it. Never signs, hex, nan or inf. */
 #ifndef KVBUDGET_PLANNER_BASE_UNIT_H
 #define KVBUDGET_PLANNER_BASE_UNIT_H
 
@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Each parser reads the whole of `s` and stores the value, or says what is wrong and leaves *out
- * as it is. "'80G' is ambiguous: write 80GB (10^9 bytes) or 80GiB (2^30 bytes)" is built by the
- * caller from UNIT_AMBIGUOUS. */
+/* Each parser reads the whole of `s` and stores the value, or says what is wrong and leaves
+ * *out as it is. "'80G' is ambiguous: write 80GB (10^9 bytes) or 80GiB (2^30 bytes)" is built
+ * by the caller from UNIT_AMBIGUOUS. */
 enum unit_error {
     UNIT_OK,
     UNIT_EMPTY,
@@ -26,8 +26,9 @@ enum unit_error {
 enum unit_error unit_parse_u64(const char *s, uint64_t *out);
 /* 0.5, 1e-3, .5 */
 enum unit_error unit_parse_double(const char *s, double *out);
-/* 80GiB, 24GB, 512 MiB, 1024 (bytes). A fraction of a kB or more is rounded to the nearest byte in
- * exact arithmetic; a fraction of a byte, and a size that would round to 0, are UNIT_FRACTION. */
+/* 80GiB, 24GB, 512 MiB, 1024 (bytes). A fraction of a kB or more is rounded to the nearest byte
+ * in exact arithmetic; a fraction of a byte, and a size that would round to 0, are
+ * UNIT_FRACTION. */
 enum unit_error unit_parse_bytes(const char *s, uint64_t *out);
 /* 4096, 128k (= 131072), 1M (= 2^20); a fraction must give whole tokens: 1.5k. */
 enum unit_error unit_parse_tokens(const char *s, uint64_t *out);
@@ -41,8 +42,9 @@ enum unit_error unit_parse_seconds(const char *s, double *out);
 /* What is wrong, to follow "'abc' ": "is not a number". */
 const char *unit_error_text(enum unit_error e);
 
-/* Formatters write at most n bytes with the terminator and return buf. 32 bytes are enough. Three
- * significant digits where the comment shows them; a value that is not finite gives "n/a". */
+/* Formatters write at most n bytes with the terminator and return buf. 32 bytes are enough.
+ * Three significant digits where the comment shows them; a value that is not finite gives
+ * "n/a". */
 char *unit_format_bytes(uint64_t bytes, char *buf, size_t n); /* 1.50 GiB */
 /* 1536MiB, 24GB, 1025B: the shortest that parses back to the same value */
 char *unit_format_bytes_exact(uint64_t bytes, char *buf, size_t n);

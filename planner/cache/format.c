@@ -67,7 +67,8 @@ uint64_t format_token_bytes(const struct format *f, uint32_t heads, uint32_t dim
     return sum;
 }
 
-uint64_t format_append_bytes(const struct format *f, uint32_t heads, uint32_t dim, struct ck *ck)
+uint64_t format_append_bytes(const struct format *f, uint32_t heads, uint32_t dim,
+                             struct ck *ck)
 {
     uint64_t sum = format_token_bytes(f, heads, dim, ck);
 

@@ -153,7 +153,8 @@ void keep_query_heads(const struct scheme_use *use, struct layout *lay, const st
 
 uint32_t keep_next(const struct scheme_use *use, const struct layout *lay, uint32_t i)
 {
-    while (i < lay->n_rows && (lay->rows[i].keep.params != use->params || !lay->rows[i].readers))
+    while (i < lay->n_rows &&
+           (lay->rows[i].keep.params != use->params || !lay->rows[i].readers))
         i++;
     return i;
 }

@@ -1,10 +1,12 @@
-/* Folding rows into classes, and the bytes of one sequence from them. The formulas stand here once, for every scheme:
- * what is resident, what is the peak of a prefill, what a decode step reads and writes. */
+/* Folding rows into classes, and the bytes of one sequence from them. The formulas stand here
+ * once, for every scheme: what is resident, what is the peak of a prefill, what a decode step
+ * reads and writes. */
 #include "planner/cost/fold.h"
 
 #include "planner/cost/shard.h"
 
-/* --- building ------------------------------------------------------------------------------------------------ */
+/* --- building ------------------------------------------------------------------------------
+ */
 
 static struct cache_row row_on_rank(const struct cache_row *r, uint32_t tp)
 {
@@ -25,29 +27,32 @@ static struct cache_row row_on_rank(const struct cache_row *r, uint32_t tp)
 
 static bool keep_equal(const struct keep *a, const struct keep *b)
 {
-    return a->prompt == b->prompt && a->decode == b->decode && a->peak == b->peak && a->when == b->when &&
-           a->params == b->params && a->fixed == b->fixed && a->count == b->count &&
-           a->by_index == b->by_index && (!a->by_index || a->index == b->index) &&
+    return a->prompt == b->prompt && a->decode == b->decode && a->peak == b->peak &&
+           a->when == b->when && a->params == b->params && a->fixed == b->fixed &&
+           a->count == b->count && a->by_index == b->by_index &&
+           (!a->by_index || a->index == b->index) &&
            a->copies_in_prefill == b->copies_in_prefill;
 }
 
 /* Alike as stores: the same bytes for every length. */
 static bool store_equal(const struct cache_row *a, const struct cache_row *b)
 {
-    return a->stream == b->stream && a->kv_heads == b->kv_heads && a->stored_heads == b->stored_heads &&
-           a->k_dim == b->k_dim && a->v_dim == b->v_dim && a->mixer == b->mixer &&
-           a->store_window_tokens == b->store_window_tokens && a->k_narrow_dim == b->k_narrow_dim &&
-           a->k_wide_tokens == b->k_wide_tokens && keep_equal(&a->keep, &b->keep) &&
-           format_equal(&a->k_format, &b->k_format) && format_equal(&a->v_format, &b->v_format);
+    return a->stream == b->stream && a->kv_heads == b->kv_heads &&
+           a->stored_heads == b->stored_heads && a->k_dim == b->k_dim && a->v_dim == b->v_dim &&
+           a->mixer == b->mixer && a->store_window_tokens == b->store_window_tokens &&
+           a->k_narrow_dim == b->k_narrow_dim && a->k_wide_tokens == b->k_wide_tokens &&
+           keep_equal(&a->keep, &b->keep) && format_equal(&a->k_format, &b->k_format) &&
+           format_equal(&a->v_format, &b->v_format);
 }
 
 /* Alike as readers: the same keys and the same work for every length. */
 static bool reader_equal(const struct cache_row *a, const struct cache_row *b)
 {
-    return a->stream == b->stream && a->q_heads == b->q_heads && a->window_tokens == b->window_tokens &&
-           a->mixer == b->mixer && a->diagonal_masked == b->diagonal_masked &&
-           a->select_tokens == b->select_tokens && a->score_dim == b->score_dim &&
-           a->value_dim == b->value_dim && a->prefill_score_dim == b->prefill_score_dim &&
+    return a->stream == b->stream && a->q_heads == b->q_heads &&
+           a->window_tokens == b->window_tokens && a->mixer == b->mixer &&
+           a->diagonal_masked == b->diagonal_masked && a->select_tokens == b->select_tokens &&
+           a->score_dim == b->score_dim && a->value_dim == b->value_dim &&
+           a->prefill_score_dim == b->prefill_score_dim &&
            a->prefill_value_dim == b->prefill_value_dim;
 }
 
@@ -87,13 +92,16 @@ static void add_read(struct fold *f, const struct layout *l, const struct cache_
 /* Alike while they are whole, whatever they keep afterwards. */
 static bool whole_equal(const struct cache_row *a, const struct cache_row *b)
 {
-    return a->stream == b->stream && a->keep.when == b->keep.when && a->kv_heads == b->kv_heads &&
-           a->stored_heads == b->stored_heads && a->k_dim == b->k_dim && a->v_dim == b->v_dim &&
+    return a->stream == b->stream && a->keep.when == b->keep.when &&
+           a->kv_heads == b->kv_heads && a->stored_heads == b->stored_heads &&
+           a->k_dim == b->k_dim && a->v_dim == b->v_dim &&
            a->store_window_tokens == b->store_window_tokens &&
-           a->k_format.full_bytes == b->k_format.full_bytes && a->v_format.full_bytes == b->v_format.full_bytes;
+           a->k_format.full_bytes == b->k_format.full_bytes &&
+           a->v_format.full_bytes == b->v_format.full_bytes;
 }
 
-static bool same_kind(const struct fold *f, const struct peak_point *a, const struct peak_point *b)
+static bool same_kind(const struct fold *f, const struct peak_point *a,
+                      const struct peak_point *b)
 {
     bool same = a->n_classes == b->n_classes;
 
@@ -102,8 +110,8 @@ static bool same_kind(const struct fold *f, const struct peak_point *a, const st
     return same;
 }
 
-/* Records that the stores so far end with a layer holding `p`; an earlier layer of the same kind can no longer be
- * the peak, because what is held only grows. */
+/* Records that the stores so far end with a layer holding `p`; an earlier layer of the same
+ * kind can no longer be the peak, because what is held only grows. */
 static void add_peak(struct arena *arena, struct fold *f, struct peak_point p)
 {
     uint32_t *upto = ARENA_NEW(arena, uint32_t, f->n_stores + 1);
@@ -112,6 +120,7 @@ static void add_peak(struct arena *arena, struct fold *f, struct peak_point p)
     for (uint32_t i = 0; i < f->n_stores; i++)
         upto[i] = f->stores[i].count;
     p.upto = upto;
+    p.n_upto = f->n_stores; /* classes that come later hold nothing yet */
     for (uint32_t i = 0; i < f->n_peaks; i++)
         if (same_kind(f, &f->peaks[i], &p))
             at = i;
@@ -120,7 +129,8 @@ static void add_peak(struct arena *arena, struct fold *f, struct peak_point p)
         f->n_peaks++;
 }
 
-/* Marks the rows whose store this slice must hold: those its layers read, wherever they were computed. */
+/* Marks the rows whose store this slice must hold: those its layers read, wherever they were
+ * computed. */
 static bool *held_rows(const struct layout *l, struct slice s)
 {
     bool *held = ARENA_NEW(l->arena, bool, l->n_rows ? l->n_rows : 1);
@@ -150,8 +160,9 @@ void fold_layout(const struct layout *l, struct slice s, struct fold *out, struc
             bool mine = layer >= s.first && layer < s.last;
             if (r->stream == STREAM_STATE) {
                 if (mine)
-                    out->state_bytes = ck_add(ck, out->state_bytes,
-                                              shard_state_bytes(r, &l->layers[layer].state, s.tp, ck));
+                    out->state_bytes =
+                        ck_add(ck, out->state_bytes,
+                               shard_state_bytes(r, &l->layers[layer].state, s.tp, ck));
                 out->state_layers += mine;
                 continue;
             }
@@ -170,7 +181,8 @@ void fold_layout(const struct layout *l, struct slice s, struct fold *out, struc
     }
 }
 
-/* --- bytes --------------------------------------------------------------------------------------------------- */
+/* --- bytes ---------------------------------------------------------------------------------
+ */
 
 /* Tokens as a rank holds them: cut by context parallelism, rounded up to whole blocks. */
 static inline uint64_t placed(const struct fold *f, uint64_t tokens, uint64_t block)
@@ -182,10 +194,10 @@ static inline uint64_t placed(const struct fold *f, uint64_t tokens, uint64_t bl
     return tokens;
 }
 
-/* Bytes of a class's tokens in whole blocks. With a residual window fewer tokens can take more bytes, so that rounding up
- * must not lower them. */
-static uint64_t block_bytes(const struct fold *f, const struct cache_row *r, uint64_t n, uint64_t tokens,
-                            uint64_t block, struct ck *ck)
+/* Bytes of a class's tokens in whole blocks. With a residual window fewer tokens can take more
+ * bytes, so that rounding up must not lower them. */
+static uint64_t block_bytes(const struct fold *f, const struct cache_row *r, uint64_t n,
+                            uint64_t tokens, uint64_t block, struct ck *ck)
 {
     uint64_t bytes = row_bytes(r, n, placed(f, tokens, block), ck);
 
@@ -194,23 +206,25 @@ static uint64_t block_bytes(const struct fold *f, const struct cache_row *r, uin
     return bytes;
 }
 
-uint64_t fold_resident_bytes(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t block_tokens,
-                             struct ck *ck)
+uint64_t fold_resident_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
+                             uint64_t block_tokens, struct ck *ck)
 {
     uint64_t sum = f->state_bytes;
 
     for (uint32_t i = 0; i < f->n_stores; i++) {
         const struct store_class *c = &f->stores[i];
         uint64_t tokens = row_stored_tokens(&c->row, n, decoded);
-        sum = ck_add(ck, sum, ck_mul(ck, c->count, block_bytes(f, &c->row, n, tokens, block_tokens, ck)));
+        sum =
+            ck_add(ck, sum,
+                   ck_mul(ck, c->count, block_bytes(f, &c->row, n, tokens, block_tokens, ck)));
     }
     return sum;
 }
 
-/* A residual window makes bytes a sawtooth in tokens (KIVI keys): the crest before the last fold of it, 0 when the decode
- * has not passed one. */
-static uint64_t crest_bytes(const struct fold *f, const struct cache_row *r, uint64_t n, uint64_t tokens,
-                            struct ck *ck)
+/* A residual window makes bytes a sawtooth in tokens (KIVI keys): the crest before the last
+ * fold of it, 0 when the decode has not passed one. */
+static uint64_t crest_bytes(const struct fold *f, const struct cache_row *r, uint64_t n,
+                            uint64_t tokens, struct ck *ck)
 {
     const struct format *k = &r->k_format;
     uint64_t start = k->residual == RESIDUAL_CYCLE ? u64_min(n, tokens) : 0, back;
@@ -223,8 +237,8 @@ static uint64_t crest_bytes(const struct fold *f, const struct cache_row *r, uin
     return row_bytes(r, n, tokens - back, ck);
 }
 
-uint64_t fold_highest_bytes(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t block_tokens,
-                            struct ck *ck)
+uint64_t fold_highest_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
+                            uint64_t block_tokens, struct ck *ck)
 {
     uint64_t sum = f->state_bytes;
 
@@ -239,37 +253,43 @@ uint64_t fold_highest_bytes(const struct fold *f, uint64_t n, uint64_t decoded, 
     return sum;
 }
 
-/* A whole layer while it is being compressed: as computed, in full precision; with query heads expanded beside the
- * original K/V heads (facts: eviction 2.4). */
-static uint64_t whole_layer_bytes(const struct fold *f, const struct cache_row *r, uint64_t n, struct ck *ck)
+/* A whole layer while it is being compressed: as computed, in full precision; with query heads
+ * expanded beside the original K/V heads (facts: eviction 2.4). */
+static uint64_t whole_layer_bytes(const struct fold *f, const struct cache_row *r, uint64_t n,
+                                  struct ck *ck)
 {
-    uint64_t heads = r->stored_heads == r->kv_heads ? r->kv_heads : (uint64_t)r->stored_heads + r->kv_heads;
-    uint64_t width = (uint64_t)r->k_dim * r->k_format.full_bytes + (uint64_t)r->v_dim * r->v_format.full_bytes;
+    uint64_t heads =
+        r->stored_heads == r->kv_heads ? r->kv_heads : (uint64_t)r->stored_heads + r->kv_heads;
+    uint64_t width = (uint64_t)r->k_dim * r->k_format.full_bytes +
+                     (uint64_t)r->v_dim * r->v_format.full_bytes;
 
     return ck_prod(ck, placed(f, row_unpruned_tokens(r, n), 1), heads, width);
 }
 
 /* What a class holds in prefill once its layer is done. */
-static uint64_t held_bytes(const struct fold *f, const struct cache_row *r, uint64_t n, uint64_t block,
-                           struct ck *ck)
+static uint64_t held_bytes(const struct fold *f, const struct cache_row *r, uint64_t n,
+                           uint64_t block, struct ck *ck)
 {
-    uint64_t tokens = r->keep.when == KEEP_IN_LAYER ? row_stored_tokens(r, n, 0) : row_unpruned_tokens(r, n);
+    uint64_t tokens =
+        r->keep.when == KEEP_IN_LAYER ? row_stored_tokens(r, n, 0) : row_unpruned_tokens(r, n);
     uint64_t bytes = block_bytes(f, r, n, tokens, block, ck);
 
     return ck_mul(ck, bytes, 1 + r->keep.copies_in_prefill);
 }
 
-uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t block_tokens, struct ck *ck)
+uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t block_tokens,
+                                 struct ck *ck)
 {
     uint64_t most = 0;
 
     for (uint32_t p = 0; p < f->n_peaks; p++) {
         const struct peak_point *at = &f->peaks[p];
         uint64_t sum = 0;
-        for (uint32_t i = 0; i < f->n_stores; i++)
+        for (uint32_t i = 0; i < at->n_upto; i++)
             if (at->upto[i])
-                sum = ck_add(ck, sum, ck_mul(ck, at->upto[i],
-                                             held_bytes(f, &f->stores[i].row, n, block_tokens, ck)));
+                sum = ck_add(ck, sum,
+                             ck_mul(ck, at->upto[i],
+                                    held_bytes(f, &f->stores[i].row, n, block_tokens, ck)));
         for (uint32_t i = 0; i < at->n_classes; i++) {
             const struct cache_row *r = &f->stores[at->classes[i]].row;
             if (r->keep.when == KEEP_IN_LAYER)
@@ -280,7 +300,8 @@ uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t bloc
     return ck_add(ck, most, f->state_bytes);
 }
 
-uint64_t fold_shared_bytes(const struct fold *f, uint64_t prefix, uint64_t block_tokens, struct ck *ck)
+uint64_t fold_shared_bytes(const struct fold *f, uint64_t prefix, uint64_t block_tokens,
+                           struct ck *ck)
 {
     uint64_t sum = 0;
 
@@ -291,8 +312,10 @@ uint64_t fold_shared_bytes(const struct fold *f, uint64_t prefix, uint64_t block
         bool drops = c->row.keep.prompt || c->row.store_window_tokens || c->row.k_narrow_dim ||
                      c->row.k_format.residual != RESIDUAL_NONE;
         if (!drops)
-            sum = ck_add(ck, sum, ck_mul(ck, c->count,
-                                         row_bytes(&c->row, prefix, placed(f, prefix, block_tokens), ck)));
+            sum =
+                ck_add(ck, sum,
+                       ck_mul(ck, c->count,
+                              row_bytes(&c->row, prefix, placed(f, prefix, block_tokens), ck)));
     }
     return sum;
 }
@@ -311,7 +334,8 @@ uint64_t fold_token_bytes(const struct fold *f, bool past_windows, struct ck *ck
     return sum;
 }
 
-uint64_t fold_decode_read_bytes(const struct fold *f, uint64_t n, uint64_t decoded, struct ck *ck)
+uint64_t fold_decode_read_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
+                                struct ck *ck)
 {
     uint64_t sum = f->state_bytes;
 
@@ -336,8 +360,8 @@ uint64_t fold_decode_write_bytes(const struct fold *f, struct ck *ck)
     return sum;
 }
 
-void fold_kv_parts(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t block_tokens, uint64_t *k_bytes,
-                   uint64_t *v_bytes, struct ck *ck)
+void fold_kv_parts(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t block_tokens,
+                   uint64_t *k_bytes, uint64_t *v_bytes, struct ck *ck)
 {
     *k_bytes = *v_bytes = 0;
     for (uint32_t i = 0; i < f->n_stores; i++) {
@@ -345,7 +369,9 @@ void fold_kv_parts(const struct fold *f, uint64_t n, uint64_t decoded, uint64_t 
         uint64_t tokens = placed(f, row_stored_tokens(&k, n, decoded), block_tokens);
         k.v_dim = 0;
         v.k_dim = 0;
-        *k_bytes = ck_add(ck, *k_bytes, ck_mul(ck, f->stores[i].count, row_bytes(&k, n, tokens, ck)));
-        *v_bytes = ck_add(ck, *v_bytes, ck_mul(ck, f->stores[i].count, row_bytes(&v, n, tokens, ck)));
+        *k_bytes =
+            ck_add(ck, *k_bytes, ck_mul(ck, f->stores[i].count, row_bytes(&k, n, tokens, ck)));
+        *v_bytes =
+            ck_add(ck, *v_bytes, ck_mul(ck, f->stores[i].count, row_bytes(&v, n, tokens, ck)));
     }
 }

@@ -8,14 +8,15 @@ static double longer(double a, double b)
     return a > b ? a : b;
 }
 
-uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers, double tokens,
-                              struct tally *t)
+uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers,
+                              double tokens, struct tally *t)
 {
     double token_bytes = 2.0 * m->hidden;
     uint32_t messages = 0;
 
     if (p.tp > 1) {
-        t->bytes[OP_COLLECTIVE] += 2.0 * layers * tokens * token_bytes * 2.0 * (p.tp - 1) / p.tp;
+        t->bytes[OP_COLLECTIVE] +=
+            2.0 * layers * tokens * token_bytes * 2.0 * (p.tp - 1) / p.tp;
         messages += 2 * layers;
     }
     if (p.ep > 1) {
@@ -33,15 +34,15 @@ uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t
     return messages;
 }
 
-double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels, uint32_t messages,
-                        double seconds[N_OPS])
+double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels,
+                        uint32_t messages, double seconds[N_OPS])
 {
     double sum = 0;
 
     memset(seconds, 0, N_OPS * sizeof seconds[0]);
     for (int op = 0; op < N_OPS; op++) {
-        bool attention = op == OP_SCORES || op == OP_VALUES || op == OP_SCHEME || op == OP_DEQUANT ||
-                         op == OP_INDEXER;
+        bool attention = op == OP_SCORES || op == OP_VALUES || op == OP_SCHEME ||
+                         op == OP_DEQUANT || op == OP_INDEXER;
         double bytes_per_s = attention ? m->cache_bytes_per_s : m->weight_bytes_per_s;
         double flop_per_s = attention ? m->attention_flop_per_s : m->gemm_flop_per_s;
         if (op == OP_COLLECTIVE || op == OP_LAUNCH)
@@ -50,7 +51,8 @@ double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t
     }
     seconds[OP_LAUNCH] = kernels * m->kernel_launch_s;
     if (m->peer_bytes_per_s > 0)
-        seconds[OP_COLLECTIVE] = t->bytes[OP_COLLECTIVE] / m->peer_bytes_per_s + messages * m->peer_latency_s;
+        seconds[OP_COLLECTIVE] =
+            t->bytes[OP_COLLECTIVE] / m->peer_bytes_per_s + messages * m->peer_latency_s;
     for (int op = 0; op < N_OPS; op++)
         sum += seconds[op];
     return sum;

@@ -1,32 +1,36 @@
-/* Bytes and FLOPs into seconds: each op takes the longer of its memory time and its arithmetic time; launches,
- * collectives and the host link are terms of their own. source: the roofline model; efficiencies from the GPU profile. */
+/* Bytes and FLOPs into seconds: each op takes the longer of its memory time and its arithmetic
+ * time; launches, collectives and the host link are terms of their own. source: the roofline
+ * model; efficiencies from the GPU profile. */
 #ifndef KVBUDGET_PLANNER_COST_ROOFLINE_H
 #define KVBUDGET_PLANNER_COST_ROOFLINE_H
 
 #include "planner/cost/work.h"
 
-/* Kernels a decoder layer launches without fusion: two norms, QKV, RoPE with append, attention, output, gate-up,
- * activation, down (counted from the layer; profiles/measured replaces it where a GPU was calibrated). */
+/* Kernels a decoder layer launches without fusion: two norms, QKV, RoPE with append, attention,
+ * output, gate-up, activation, down (counted from the layer; profiles/measured replaces it
+ * where a GPU was calibrated). */
 enum { KERNELS_PER_LAYER = 9 };
 
-struct machine {                /* achievable figures of one GPU, efficiencies applied */
-    double weight_bytes_per_s;  /* reading weights */
-    double cache_bytes_per_s;   /* reading the cache in decode attention */
-    double gemm_flop_per_s;     /* of the format the weights multiply in */
+struct machine {               /* achievable figures of one GPU, efficiencies applied */
+    double weight_bytes_per_s; /* reading weights */
+    double cache_bytes_per_s;  /* reading the cache in decode attention */
+    double gemm_flop_per_s;    /* of the format the weights multiply in */
     double attention_flop_per_s;
     double kernel_launch_s;
-    double link_bytes_per_s;    /* host link, one way */
-    double peer_bytes_per_s;    /* between GPUs, one way; 0 = one GPU */
+    double link_bytes_per_s; /* host link, one way */
+    double peer_bytes_per_s; /* between GPUs, one way; 0 = one GPU */
     double peer_latency_s;
 };
 
-/* Adds what tensor, expert and pipeline parallelism send for `tokens` tokens, as OP_COLLECTIVE bytes: two all-reduces a
- * layer of hidden x 2 bytes x 2 (tp - 1) / tp (ring). Returns the number of messages. */
-uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers, double tokens,
-                              struct tally *t);
+/* Adds what tensor, expert and pipeline parallelism send for `tokens` tokens, as OP_COLLECTIVE
+ * bytes: two all-reduces a layer of hidden x 2 bytes x 2 (tp - 1) / tp (ring). Returns the
+ * number of messages. */
+uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers,
+                              double tokens, struct tally *t);
 
-/* Seconds by op (launches and collectives included) of a tally on a machine; returns their sum. */
-double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels, uint32_t messages,
-                        double seconds[N_OPS]);
+/* Seconds by op (launches and collectives included) of a tally on a machine; returns their sum.
+ */
+double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels,
+                        uint32_t messages, double seconds[N_OPS]);
 
 #endif

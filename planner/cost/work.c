@@ -1,11 +1,12 @@
-/* FLOPs and weight traffic of a forward pass. One loop over the weight table builds the sums; the rest is arithmetic. */
+/* FLOPs and weight traffic of a forward pass. One loop over the weight table builds the sums;
+ * the rest is arithmetic. */
 #include "planner/cost/work.h"
 
 #include "planner/base/unit.h"
 
 static const char *const op_names[N_OPS] = {
-    "qkv", "indexer", "scores", "values", "output", "state", "mlp", "experts",
-    "other", "head", "scheme", "dequantize", "collective", "launch",
+    "qkv",     "indexer", "scores", "values", "output",     "state",      "mlp",
+    "experts", "other",   "head",   "scheme", "dequantize", "collective", "launch",
 };
 
 const char *op_name(enum op op)
@@ -19,44 +20,35 @@ static enum op op_of(enum part p)
     case PART_Q:
     case PART_K:
     case PART_V:
-    case PART_LATENT:
-        return OP_QKV;
-    case PART_INDEXER:
-        return OP_INDEXER;
-    case PART_O:
-        return OP_OUT;
-    case PART_STATE:
-        return OP_STATE;
-    case PART_MLP:
-        return OP_MLP;
+    case PART_LATENT: return OP_QKV;
+    case PART_INDEXER: return OP_INDEXER;
+    case PART_O: return OP_OUT;
+    case PART_STATE: return OP_STATE;
+    case PART_MLP: return OP_MLP;
     case PART_ROUTER:
     case PART_EXPERT:
-    case PART_SHARED:
-        return OP_EXPERTS;
-    case PART_HEAD:
-        return OP_HEAD;
+    case PART_SHARED: return OP_EXPERTS;
+    case PART_HEAD: return OP_HEAD;
     case PART_EMBED:
     case PART_POSITION:
     case PART_NORM:
     case PART_OTHER:
     case PART_VISION:
-    case N_PARTS:
-        return OP_OTHER;
+    case N_PARTS: return OP_OTHER;
     }
     return OP_OTHER;
 }
 
-/* FLOP of one token of a recurrent mixer besides its matrices: decay, outer product, read-out of the state, and the
- * short convolution; the delta rule also reads the state before it writes (the naive recurrence, counted by hand). */
+/* FLOP of one token of a recurrent mixer besides its matrices: decay, outer product, read-out
+ * of the state, and the short convolution; the delta rule also reads the state before it writes
+ * (the naive recurrence, counted by hand). */
 static double state_flop(const struct state *s, uint32_t hidden)
 {
     double conv = 2.0 * s->conv_kernel;
 
     switch (s->kind) {
-    case STATE_NONE:
-        return 0;
-    case STATE_MAMBA1:
-        return 5.0 * s->inner * s->state_dim + conv * s->inner;
+    case STATE_NONE: return 0;
+    case STATE_MAMBA1: return 5.0 * s->inner * s->state_dim + conv * s->inner;
     case STATE_MAMBA2: {
         double inner = (double)s->heads * s->head_dim;
         return 5.0 * inner * s->state_dim + conv * (inner + 2.0 * s->groups * s->state_dim);
@@ -67,12 +59,9 @@ static double state_flop(const struct state *s, uint32_t hidden)
     case STATE_KDA:
         return 7.0 * s->heads * s->head_dim * s->head_dim + conv * 3.0 * s->heads * s->head_dim;
     case STATE_LIGHTNING:
-    case STATE_RETENTION:
-        return 5.0 * s->heads * s->head_dim * s->head_dim;
-    case STATE_SHORTCONV:
-        return (conv + 2.0) * hidden;
-    case STATE_GMU:
-        return 2.0 * s->inner;
+    case STATE_RETENTION: return 5.0 * s->heads * s->head_dim * s->head_dim;
+    case STATE_SHORTCONV: return (conv + 2.0) * hidden;
+    case STATE_GMU: return 2.0 * s->inner;
     }
     return 0;
 }
@@ -99,7 +88,7 @@ struct builder {
     struct work *w;
     struct ck *ck;
     uint32_t layer;
-    bool host;            /* the layer is offloaded */
+    bool host; /* the layer is offloaded */
     uint64_t layer_bytes;
 };
 
@@ -133,7 +122,8 @@ static void add_layer_tensor(struct builder *b, const struct tensor *t)
     const struct layout *l = b->in->layout;
     const struct layer *layer = &l->layers[b->layer];
     const struct weight_format *f = weights_format_of(l->model, t, (int)b->layer, b->in->asked);
-    struct shard s = {b->in->slice.tp, b->in->ep, layer->attn.kv_heads ? layer->attn.kv_heads : 1};
+    struct shard s = {b->in->slice.tp, b->in->ep,
+                      layer->attn.kv_heads ? layer->attn.kv_heads : 1};
     uint64_t bytes = weights_tensor_bytes(t, f, s, b->ck);
     uint64_t passes = l->passes[b->layer];
     enum op op = op_of(t->part);
@@ -163,7 +153,8 @@ static void add_layer(struct builder *b)
     b->host = b->layer < b->in->offload_layers;
     for (size_t i = 0; i < n; i++)
         add_layer_tensor(b, &t[i]);
-    add_flop(b, PART_STATE, OP_STATE, state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
+    add_flop(b, PART_STATE, OP_STATE,
+             state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
     w->weights_bytes = ck_add(b->ck, w->weights_bytes, b->host ? 0 : b->layer_bytes);
     if (b->host) {
         uint64_t moved = ck_mul(b->ck, b->layer_bytes, l->passes[b->layer]);
@@ -172,8 +163,10 @@ static void add_layer(struct builder *b)
         w->largest_layer_bytes = u64_max(w->largest_layer_bytes, b->layer_bytes);
     }
     w->layers++;
-    /* one forward and a backward of twice its cost; iterated slices pay m forwards and b of both */
-    w->forward_units += l->passes[b->layer] > 1 ? l->forward_passes + 3.0 * l->backward_passes : 3.0;
+    /* one forward and a backward of twice its cost; iterated slices pay m forwards and b of
+     * both */
+    w->forward_units +=
+        l->passes[b->layer] > 1 ? l->forward_passes + 3.0 * l->backward_passes : 3.0;
 }
 
 static void add_outside(struct builder *b)
@@ -185,19 +178,23 @@ static void add_outside(struct builder *b)
     for (size_t i = 0; i < n; i++) {
         const struct tensor *x = &t[i];
         bool at_end = x->part == PART_HEAD || x->part == PART_NORM;
-        bool tied_copy = x->part == PART_HEAD && x->tied && b->in->last_stage && !b->in->first_stage;
+        bool tied_copy =
+            x->part == PART_HEAD && x->tied && b->in->last_stage && !b->in->first_stage;
         struct shard s = {b->in->slice.tp, b->in->ep, 1};
         struct tensor copy = *x;
         if (at_end ? !b->in->last_stage : !b->in->first_stage)
             continue;
-        copy.tied = x->tied && !tied_copy; /* the last stage needs its own table for a tied head */
-        uint64_t bytes = weights_tensor_bytes(&copy, weights_format_of(m, x, -1, b->in->asked), s, b->ck);
+        copy.tied =
+            x->tied && !tied_copy; /* the last stage needs its own table for a tied head */
+        uint64_t bytes =
+            weights_tensor_bytes(&copy, weights_format_of(m, x, -1, b->in->asked), s, b->ck);
         b->w->weights_bytes = ck_add(b->ck, b->w->weights_bytes, bytes);
         if (x->part == PART_HEAD && !x->vector) {
             copy.tied = false; /* a tied head is read all the same */
-            b->w->read_bytes[OP_HEAD] = ck_add(
-                b->ck, b->w->read_bytes[OP_HEAD],
-                weights_tensor_bytes(&copy, weights_format_of(m, x, -1, b->in->asked), s, b->ck));
+            b->w->read_bytes[OP_HEAD] =
+                ck_add(b->ck, b->w->read_bytes[OP_HEAD],
+                       weights_tensor_bytes(&copy, weights_format_of(m, x, -1, b->in->asked), s,
+                                            b->ck));
             b->w->token_flop[OP_HEAD] += tensor_flop(x, b->in, 1);
         } else if (x->part == PART_OTHER || x->part == PART_NORM) {
             double flop = tensor_flop(x, b->in, 1);
@@ -248,12 +245,14 @@ double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_m
         return tokens * (tokens + 1) / 2;
     if (mixer == MIXER_CHUNKED) {
         double whole = (double)(n / window), rest = (double)(n % window);
-        return whole * w * (w + 1) / 2 + rest * (rest + 1) / 2 - (diagonal_masked ? (double)n : 0);
+        return whole * w * (w + 1) / 2 + rest * (rest + 1) / 2 -
+               (diagonal_masked ? (double)n : 0);
     }
     return clipped_sum(tokens, w);
 }
 
-static void add_attention(struct tally *t, const struct cache_row *r, double pairs, bool prefill)
+static void add_attention(struct tally *t, const struct cache_row *r, double pairs,
+                          bool prefill)
 {
     double scores = 2.0 * r->q_heads * (prefill ? r->prefill_score_dim : r->score_dim);
     double values = 2.0 * r->q_heads * (prefill ? r->prefill_value_dim : r->value_dim);
@@ -272,8 +271,8 @@ static double dequant_flop(const struct cache_row *r)
                                       (double)r->v_dim * r->v_format.dequant_flop);
 }
 
-void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded, uint64_t batch,
-                 struct tally *t)
+void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded,
+                 uint64_t batch, struct tally *t)
 {
     double b = (double)batch;
     struct ck ck = {0};
@@ -283,8 +282,9 @@ void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_
         t->bytes[op] += (double)w->read_bytes[op];
     }
     for (uint32_t i = 0; i < w->n_experts; i++)
-        t->bytes[OP_EXPERTS] += (double)w->experts[i].bytes *
-                                work_expert_share(w->experts[i].experts, w->experts[i].top_k, batch);
+        t->bytes[OP_EXPERTS] +=
+            (double)w->experts[i].bytes *
+            work_expert_share(w->experts[i].experts, w->experts[i].top_k, batch);
     for (uint32_t i = 0; i < f->n_reads; i++) {
         const struct read_class *c = &f->reads[i];
         uint64_t keys = row_attended_tokens(&c->reader, &c->source, n, decoded);
@@ -308,10 +308,11 @@ void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_
 
 enum { STEPS_EXACT = 64 };
 
-/* Prompts no longer than the passes of an upward map are decoded token by token: every step reads the weights. Long
- * ones (use_sequential) are n times the step at the mean context, exact where the cost is affine in it. */
-static void prefill_by_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
-                              struct tally *t)
+/* Prompts no longer than the passes of an upward map are decoded token by token: every step
+ * reads the weights. Long ones (use_sequential) are n times the step at the mean context, exact
+ * where the cost is affine in it. */
+static void prefill_by_decode(const struct work *w, const struct fold *f, uint64_t n,
+                              uint64_t batch, struct tally *t)
 {
     struct tally mean = {{0}, {0}};
 
@@ -329,8 +330,8 @@ static void prefill_by_decode(const struct work *w, const struct fold *f, uint64
     t->flop[OP_HEAD] -= (double)batch * w->token_flop[OP_HEAD] * (double)(n - 1);
 }
 
-void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch, uint64_t sequential,
-                  struct tally *t)
+void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
+                  uint64_t sequential, struct tally *t)
 {
     double b = (double)batch, tokens = (double)n;
     struct ck ck = {0};
@@ -347,19 +348,23 @@ void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64
     }
     t->flop[OP_HEAD] += b * w->token_flop[OP_HEAD];
     for (uint32_t i = 0; i < w->n_experts; i++)
-        t->bytes[OP_EXPERTS] += (double)w->experts[i].bytes_passes *
-                                work_expert_share(w->experts[i].experts, w->experts[i].top_k, n * batch);
+        t->bytes[OP_EXPERTS] +=
+            (double)w->experts[i].bytes_passes *
+            work_expert_share(w->experts[i].experts, w->experts[i].top_k, n * batch);
     for (uint32_t i = 0; i < f->n_reads; i++) {
         const struct read_class *c = &f->reads[i];
         bool selects = c->reader.select_tokens && c->reader.mixer == MIXER_LATENT &&
                        c->reader.stream == STREAM_LATENT;
         uint64_t window = selects ? c->reader.select_tokens : c->reader.window_tokens;
-        double pairs = work_pairs(n, window, c->reader.mixer, c->reader.diagonal_masked) / f->slice.cp;
+        double pairs =
+            work_pairs(n, window, c->reader.mixer, c->reader.diagonal_masked) / f->slice.cp;
         double last = (double)(window ? u64_min(n, window) : n) / f->slice.cp;
         uint64_t full = c->passes - c->early_passes;
-        add_attention(t, &c->reader, b * (pairs * (double)full + last * (double)c->early_passes), true);
+        add_attention(t, &c->reader,
+                      b * (pairs * (double)full + last * (double)c->early_passes), true);
         uint64_t seen = row_unpruned_tokens(&c->source, n);
-        t->bytes[OP_SCORES] += b * (double)c->passes * (double)row_bytes(&c->source, n, seen, &ck) / f->slice.cp;
+        t->bytes[OP_SCORES] +=
+            b * (double)c->passes * (double)row_bytes(&c->source, n, seen, &ck) / f->slice.cp;
     }
     t->bytes[OP_QKV] += b * tokens * (double)fold_token_bytes(f, false, &ck) / f->slice.cp;
     t->bytes[OP_STATE] += 2 * b * (double)f->state_bytes;

@@ -1,10 +1,12 @@
-/* What a forward pass does: FLOPs by op, the weights it reads, and (with a fold) the attention over the cache. Built once
- * from the weight table and the layout; evaluated per plan without allocation.
+/* What a forward pass does: FLOPs by op, the weights it reads, and (with a fold) the attention
+ * over the cache. Built once from the weight table and the layout; evaluated per plan without
+ * allocation.
  *
  * Conventions (facts: sharing 1.2, models "Active parameters", eviction 0.5 and 8):
- *   a matrix of n elements costs 2n FLOP a token; gathers (embeddings) cost none; a multiply and an add are 2 FLOP;
- *   norms, activations, RoPE and softmax exponentials are not counted; the head is counted for the positions sampled,
- *   one a sequence; prefill attention counts causal pairs. */
+ *   a matrix of n elements costs 2n FLOP a token; gathers (embeddings) cost none; a multiply
+ * and an add are 2 FLOP; norms, activations, RoPE and softmax exponentials are not counted; the
+ * head is counted for the positions sampled, one a sequence; prefill attention counts causal
+ * pairs. */
 #ifndef KVBUDGET_PLANNER_COST_WORK_H
 #define KVBUDGET_PLANNER_COST_WORK_H
 
@@ -13,17 +15,17 @@
 #include "planner/model/weights.h"
 
 enum op {
-    OP_QKV,        /* projections to queries, keys, values and latents */
-    OP_INDEXER,    /* sparse-attention indexer: projections and scores */
-    OP_SCORES,     /* queries times keys */
-    OP_VALUES,     /* probabilities times values */
-    OP_OUT,        /* output projection */
-    OP_STATE,      /* recurrent mixers */
+    OP_QKV,     /* projections to queries, keys, values and latents */
+    OP_INDEXER, /* sparse-attention indexer: projections and scores */
+    OP_SCORES,  /* queries times keys */
+    OP_VALUES,  /* probabilities times values */
+    OP_OUT,     /* output projection */
+    OP_STATE,   /* recurrent mixers */
     OP_MLP,
-    OP_EXPERTS,    /* router, routed and shared experts */
+    OP_EXPERTS, /* router, routed and shared experts */
     OP_OTHER,
     OP_HEAD,
-    OP_SCHEME,     /* what a cache scheme computes: norms, window scores, sorts */
+    OP_SCHEME, /* what a cache scheme computes: norms, window scores, sorts */
     OP_DEQUANT,
     OP_COLLECTIVE,
     OP_LAUNCH,
@@ -32,28 +34,29 @@ enum op {
 
 enum { WORK_EXPERT_CLASSES = 8 };
 
-struct expert_class {          /* MoE layers with the same number of experts */
+struct expert_class { /* MoE layers with the same number of experts */
     uint32_t experts, top_k;
-    uint64_t bytes;            /* all their experts, this rank, each layer once */
-    uint64_t bytes_passes;     /* times its prefill passes */
+    uint64_t bytes;        /* all their experts, this rank, each layer once */
+    uint64_t bytes_passes; /* times its prefill passes */
 };
 
-struct work {                  /* of one rank of a pipeline stage, or of the whole model */
-    /* linear FLOP of one token: a decode step; a prompt token, prefill passes counted; the last prompt token in the
-     * layers that an early exit skips */
+struct work { /* of one rank of a pipeline stage, or of the whole model */
+    /* linear FLOP of one token: a decode step; a prompt token, prefill passes counted; the last
+     * prompt token in the layers that an early exit skips */
     double token_flop[N_OPS], prompt_flop[N_OPS], last_flop[N_OPS];
     uint64_t read_bytes[N_OPS];         /* weights read by one pass, routed experts excluded */
     uint64_t prefill_read_bytes[N_OPS]; /* the same over all prefill passes */
     struct expert_class experts[WORK_EXPERT_CLASSES];
     uint32_t n_experts;
-    uint64_t weights_bytes;    /* resident on this rank */
-    uint64_t offloaded_bytes;  /* of them, kept in host memory */
-    uint64_t offloaded_prefill_bytes; /* what a prefill moves of them: each layer times its passes */
+    uint64_t weights_bytes;   /* resident on this rank */
+    uint64_t offloaded_bytes; /* of them, kept in host memory */
+    uint64_t
+        offloaded_prefill_bytes; /* what a prefill moves of them: each layer times its passes */
     uint64_t largest_layer_bytes; /* of the offloaded layers: the buffer they stream through */
     uint32_t layers;
-    bool samples;              /* holds the head */
-    bool upward;               /* some layer reads a layer above: prefill iterates */
-    double forward_units;      /* training: sum over layers, plain model = 3 a layer (sharing 1.2) */
+    bool samples;         /* holds the head */
+    bool upward;          /* some layer reads a layer above: prefill iterates */
+    double forward_units; /* training: sum over layers, plain model = 3 a layer (sharing 1.2) */
 };
 
 struct work_in {
@@ -61,7 +64,7 @@ struct work_in {
     const struct weight_format *asked; /* NULL: as the checkpoint says */
     struct slice slice;
     uint32_t ep;
-    uint32_t offload_layers;   /* the first N layers of the model live in host memory */
+    uint32_t offload_layers; /* the first N layers of the model live in host memory */
     bool first_stage, last_stage;
 };
 
@@ -70,21 +73,24 @@ void work_build(const struct work_in *in, struct work *out, struct ck *ck);
 
 struct tally {
     double flop[N_OPS];
-    double bytes[N_OPS];       /* read and written */
+    double bytes[N_OPS]; /* read and written */
 };
 
-/* One decode step of `batch` sequences, each with n prompt tokens and `decoded` cached ones. Adds to *t. */
-void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded, uint64_t batch,
-                 struct tally *t);
-/* The prefill of `batch` prompts of n tokens in one pass (times the passes of upward maps; prompts of no more than
- * `sequential` tokens are decoded one by one). Adds to *t. */
-void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch, uint64_t sequential,
-                  struct tally *t);
+/* One decode step of `batch` sequences, each with n prompt tokens and `decoded` cached ones.
+ * Adds to *t. */
+void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded,
+                 uint64_t batch, struct tally *t);
+/* The prefill of `batch` prompts of n tokens in one pass (times the passes of upward maps;
+ * prompts of no more than `sequential` tokens are decoded one by one). Adds to *t. */
+void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
+                  uint64_t sequential, struct tally *t);
 
-/* Causal query-key pairs of a prompt of n: n(n+1)/2, n(n-1)/2 with a masked diagonal, clipped by the window. */
+/* Causal query-key pairs of a prompt of n: n(n+1)/2, n(n-1)/2 with a masked diagonal, clipped
+ * by the window. */
 double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_masked);
 
-/* Expected share of distinct experts that `tokens` tokens touch, uniform routing: 1 - (1 - k/E)^tokens. */
+/* Expected share of distinct experts that `tokens` tokens touch, uniform routing: 1 - (1 -
+ * k/E)^tokens. */
 double work_expert_share(uint32_t experts, uint32_t top_k, uint64_t tokens);
 
 const char *op_name(enum op op);

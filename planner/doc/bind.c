@@ -1,5 +1,6 @@
-/* The binder: fills a struct from a map by a table of fields. All checks of type, unit and range of
- * spec keys are here, so every command and the terminal interface give the same messages. */
+/* The binder: fills a struct from a map by a table of fields. All checks of type, unit and
+ * range of spec keys are here, so every command and the terminal interface give the same
+ * messages. */
 #include "planner/doc/bind.h"
 
 #include <inttypes.h>
@@ -73,11 +74,12 @@ static bool ambiguous(const struct doc_node *n, const char *label, bool per_s, s
 
     while (len > 0 && n->text[len - 1] == ' ')
         len--;
-    return diag_add(d, DIAG_INPUT, n->at,
-                    "%s: '%s' is ambiguous: write %.*s%cB%s (10^%d bytes%s) or %.*s%ciB%s (2^%d "
-                    "bytes%s)",
-                    label, n->text, (int)len, n->text, up == 'K' ? 'k' : up, tail, 3 * step,
-                    tail, (int)len, n->text, up, tail, 10 * step, tail);
+    return diag_add(
+        d, DIAG_INPUT, n->at,
+        "%s: '%s' is ambiguous: write %.*s%cB%s (10^%d bytes%s) or %.*s%ciB%s (2^%d "
+        "bytes%s)",
+        label, n->text, (int)len, n->text, up == 'K' ? 'k' : up, tail, 3 * step, tail, (int)len,
+        n->text, up, tail, 10 * step, tail);
 }
 
 static enum unit_error parse_whole(enum field_type t, const char *s, uint64_t *v)
@@ -227,7 +229,8 @@ bool bind_value(struct arena *a, const struct doc_node *value, const char *what,
     return bind_labelled(a, value, label, field, d, out);
 }
 
-/* The default, read like a value in a file; the range is for users, a default may lie outside. */
+/* The default, read like a value in a file; the range is for users, a default may lie outside.
+ */
 static bool bind_fallback(struct arena *a, const char *what, const struct field *field,
                           struct diag *d, void *out)
 {

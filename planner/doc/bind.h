@@ -1,5 +1,5 @@
-/* Field tables: one row a key, which binds it to a member of a struct, checks type, unit and range, and is
- * what --help, the README, unknown-key hints and the TUI's editor read. */
+/* Field tables: one row a key, which binds it to a member of a struct, checks type, unit and
+ * range, and is what --help, the README, unknown-key hints and the TUI's editor read. */
 #ifndef KVBUDGET_PLANNER_DOC_BIND_H
 #define KVBUDGET_PLANNER_DOC_BIND_H
 
@@ -54,16 +54,16 @@ struct field {
         .fallback = (dflt), .help = (text)                                                     \
     }
 
-/* Fills `out` (zeroed by the caller) from `map` (NULL or a null = all defaults). Unknown keys, keys
- * of `ignored` excepted (NULL-terminated, may be NULL), are errors with a suggestion; `what` names
- * the map in messages: "unknown key 'block_token' in engine; did you mean 'block_tokens'?". All
- * problems are reported. */
+/* Fills `out` (zeroed by the caller) from `map` (NULL or a null = all defaults). Unknown keys,
+ * keys of `ignored` excepted (NULL-terminated, may be NULL), are errors with a suggestion;
+ * `what` names the map in messages: "unknown key 'block_token' in engine; did you mean
+ * 'block_tokens'?". All problems are reported. */
 bool bind_map(struct arena *a, const struct doc_node *map, const char *what,
               const struct field *fields, size_t nfields, const char *const *ignored,
               struct diag *d, void *out) __attribute__((warn_unused_result));
 
-/* Binds one value to the member of one field; `out` is the struct, as for bind_map. A null value
- * leaves it as it is. (Used for --set, the TUI and sweeps.) */
+/* Binds one value to the member of one field; `out` is the struct, as for bind_map. A null
+ * value leaves it as it is. (Used for --set, the TUI and sweeps.) */
 bool bind_value(struct arena *a, const struct doc_node *value, const char *what,
                 const struct field *field, struct diag *d, void *out)
     __attribute__((warn_unused_result));

@@ -1,5 +1,6 @@
-/* The tree that YAML and JSON are read into: building, looking up, changing one value, and typed
- * reads of single nodes. Reading the formats is in yaml.c and json.c, whole structs in bind.c. */
+/* The tree that YAML and JSON are read into: building, looking up, changing one value, and
+ * typed reads of single nodes. Reading the formats is in yaml.c and json.c, whole structs in
+ * bind.c. */
 #include "planner/doc/doc.h"
 
 #include <inttypes.h>
@@ -256,7 +257,8 @@ bool doc_reject(const struct doc_node *n, const char *label, enum unit_error e,
     const char *found = doc_describe(n, buf, sizeof buf);
 
     if (e == UNIT_NEGATIVE)
-        return diag_add(d, DIAG_INPUT, n->at, "%s must not be negative, found %s", label, found);
+        return diag_add(d, DIAG_INPUT, n->at, "%s must not be negative, found %s", label,
+                        found);
     if (e == UNIT_RANGE)
         return diag_add(d, DIAG_INPUT, n->at, "%s is out of range, found %s", label, found);
     return diag_add(d, DIAG_INPUT, n->at, "%s: expected %s, found %s", label, expected, found);
@@ -271,7 +273,8 @@ static const char *label_of(const struct doc_node *n, char *buf, size_t size)
     return buf;
 }
 
-bool doc_u64(const struct doc_node *n, uint64_t min, uint64_t max, struct diag *d, uint64_t *out)
+bool doc_u64(const struct doc_node *n, uint64_t min, uint64_t max, struct diag *d,
+             uint64_t *out)
 {
     enum unit_error e = UNIT_SYNTAX;
     char buf[128];
@@ -294,7 +297,8 @@ bool doc_u64(const struct doc_node *n, uint64_t min, uint64_t max, struct diag *
     return true;
 }
 
-bool doc_u32(const struct doc_node *n, uint32_t min, uint32_t max, struct diag *d, uint32_t *out)
+bool doc_u32(const struct doc_node *n, uint32_t min, uint32_t max, struct diag *d,
+             uint32_t *out)
 {
     uint64_t v = *out;
 

@@ -27,16 +27,17 @@ struct doc_node {
 
 enum { DOC_DEPTH_MAX = 32, DOC_JSON_DEPTH_MAX = 64, DOC_FILE_MAX = 4 << 20 };
 
-/* YAML text -> trees, one a document, at most `max`. Rejects duplicate keys, anchors, aliases, tags, depth
- * above DOC_DEPTH_MAX, NUL bytes, invalid UTF-8; every message carries file:line:col. `name` is what messages
- * call the file. *n is the number read. Empty text gives 0 documents. */
+/* YAML text -> trees, one a document, at most `max`. Rejects duplicate keys, anchors, aliases,
+ * tags, depth above DOC_DEPTH_MAX, NUL bytes, invalid UTF-8; every message carries
+ * file:line:col. `name` is what messages call the file. *n is the number read. Empty text gives
+ * 0 documents. */
 bool doc_read_yaml(struct arena *a, const char *name, const char *text, size_t size,
                    struct diag *d, struct doc_node **out, size_t max, size_t *n)
     __attribute__((warn_unused_result));
 
-/* JSON text -> one tree. First a bounded scan (depth, duplicate keys, trailing text), then cJSON. With
- * `lenient` the literals NaN, Infinity and -Infinity are taken as scalars and noted with their place;
- * otherwise they are errors. */
+/* JSON text -> one tree. First a bounded scan (depth, duplicate keys, trailing text), then
+ * cJSON. With `lenient` the literals NaN, Infinity and -Infinity are taken as scalars and noted
+ * with their place; otherwise they are errors. */
 bool doc_read_json(struct arena *a, const char *name, const char *text, size_t size,
                    bool lenient, struct diag *d, struct doc_node **out)
     __attribute__((warn_unused_result));
@@ -46,7 +47,8 @@ const struct doc_node *doc_get(const struct doc_node *map,
 const struct doc_node *doc_path(const struct doc_node *map, const char *dotted);
 bool doc_is_null(const struct doc_node *n); /* NULL pointer, "", ~, null unquoted */
 
-/* Building trees: a node without a parent, and adding it as the last child (set its key first). */
+/* Building trees: a node without a parent, and adding it as the last child (set its key first).
+ */
 struct doc_node *doc_new(struct arena *a, enum doc_kind kind, struct loc at);
 void doc_append(struct doc_node *parent, struct doc_node *child);
 /* Every second use of a key in one map is a DIAG_INPUT that names the line of the first. */
@@ -54,9 +56,9 @@ bool doc_check_keys(struct arena *a, const struct doc_node *map, struct diag *d)
 /* A deep copy that shares the texts; without key and siblings. */
 struct doc_node *doc_copy(struct arena *a, const struct doc_node *n);
 
-/* Replaces or adds one value in place, as `--set a.b.c=VALUE` does; VALUE is read as YAML, maps that
- * are missing on the way are made. Work on a doc_copy to keep the original. Returns false with a
- * DIAG_USAGE when the path is malformed or runs through a scalar or list. */
+/* Replaces or adds one value in place, as `--set a.b.c=VALUE` does; VALUE is read as YAML, maps
+ * that are missing on the way are made. Work on a doc_copy to keep the original. Returns false
+ * with a DIAG_USAGE when the path is malformed or runs through a scalar or list. */
 bool doc_set(struct arena *a, struct doc_node *root, const char *dotted, const char *value,
              struct diag *d) __attribute__((warn_unused_result));
 
@@ -70,8 +72,9 @@ const char *doc_describe(const struct doc_node *n, char *buf, size_t size);
 bool doc_reject(const struct doc_node *n, const char *label, enum unit_error e,
                 const char *expected, struct diag *d);
 
-/* Typed reads of one node; each adds a DIAG_INPUT that says what was found and expected, and returns
- * false when it does not fit. A NULL or null node leaves *out as it is and returns true. */
+/* Typed reads of one node; each adds a DIAG_INPUT that says what was found and expected, and
+ * returns false when it does not fit. A NULL or null node leaves *out as it is and returns
+ * true. */
 bool doc_u64(const struct doc_node *n, uint64_t min, uint64_t max, struct diag *d,
              uint64_t *out) __attribute__((warn_unused_result));
 bool doc_u32(const struct doc_node *n, uint32_t min, uint32_t max, struct diag *d,

@@ -1,8 +1,9 @@
-/* JSON to trees. First our own scan checks the text against RFC 8259, bounds the depth and writes
- * down the place of every key and value and the exact text of every number, in document order; then
- * cJSON decodes it, and its tree is walked in the same order. (cJSON alone keeps numbers as
- * doubles, has no places, and accepts control characters and numbers such as 01.) The literals NaN,
- * Infinity and -Infinity of some published configs become strings of the same length for cJSON. */
+/* JSON to trees. First our own scan checks the text against RFC 8259, bounds the depth and
+ * writes down the place of every key and value and the exact text of every number, in document
+ * order; then cJSON decodes it, and its tree is walked in the same order. (cJSON alone keeps
+ * numbers as doubles, has no places, and accepts control characters and numbers such as 01.)
+ * The literals NaN, Infinity and -Infinity of some published configs become strings of the same
+ * length for cJSON. */
 #include <cjson/cJSON.h>
 #include <string.h>
 
@@ -304,7 +305,8 @@ static struct loc mark_loc(const struct walk *w, size_t i)
     return (struct loc){.file = w->name, .line = w->marks[i].line, .col = w->marks[i].col};
 }
 
-/* The scan accepted the text, so the marks match the tree: one a value, one more before it a key. */
+/* The scan accepted the text, so the marks match the tree: one a value, one more before it a
+ * key. */
 static struct doc_node *walk(struct walk *w, const cJSON *j)
 {
     const struct mark *m = &w->marks[w->next];

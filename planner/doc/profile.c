@@ -215,7 +215,8 @@ const struct doc_node *profile_find(const struct profiles *p, enum profile_kind 
     return find_builtin(k, key, &file) ? read_builtin(p, file, d) : NULL;
 }
 
-bool profile_has(const struct profiles *p, enum profile_kind k, const char *name, struct diag *d)
+bool profile_has(const struct profiles *p, enum profile_kind k, const char *name,
+                 struct diag *d)
 {
     const char *key = name ? profile_fold(p->a, name) : "";
     uint32_t file;
@@ -325,10 +326,11 @@ static const char *alike(const struct profiles *p, enum profile_kind k, const ch
 }
 
 /* A folded key as its profile's name or alias spells it. */
-static const char *spelled(const struct profiles *p, enum profile_kind k, const char *key, struct diag *d)
+static const char *spelled(const struct profiles *p, enum profile_kind k, const char *key,
+                           struct diag *d)
 {
-    const struct doc_node *doc = key ? profile_find(p, k, key, d) : NULL, *name = doc_get(doc, "name"),
-                          *aliases = doc_get(doc, "aliases");
+    const struct doc_node *doc = key ? profile_find(p, k, key, d) : NULL,
+                          *name = doc_get(doc, "name"), *aliases = doc_get(doc, "aliases");
 
     if (name && name->kind == DOC_SCALAR && !strcmp(profile_fold(p->a, name->text), key))
         return name->text;

@@ -45,8 +45,8 @@ char *profile_stem(struct arena *a, enum profile_kind k, const char *file);
 bool profile_parse(struct arena *a, const char *label, const char *text, size_t n,
                    struct diag *d, struct doc_node **out) __attribute__((warn_unused_result));
 
-/* The blob of builtin profiles: offsets into `bytes`, where all strings end in NUL. Files are sorted by kind and
- * name, keys by kind and text. */
+/* The blob of builtin profiles: offsets into `bytes`, where all strings end in NUL. Files are
+ * sorted by kind and name, keys by kind and text. */
 struct builtin_file {
     uint32_t kind, name, label, text, size;
 };

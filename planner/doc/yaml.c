@@ -1,6 +1,7 @@
 /* YAML to trees through libyaml's events; its document API accepts duplicate keys and cyclic
  * aliases and takes quadratic time in nesting. The text is checked for UTF-8 and control
- * characters first, because libyaml gives those errors no place. Typing is left to the binder. */
+ * characters first, because libyaml gives those errors no place. Typing is left to the binder.
+ */
 #include <string.h>
 #include <yaml.h>
 

@@ -30,17 +30,19 @@ const struct engine *engine_find(const char *name, struct loc at, struct diag *d
         int n;
         if (!strcmp(engines[i]->name, name))
             return engines[i];
-        n = snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", engines[i]->name);
+        n = snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                     engines[i]->name);
         if (n > 0 && (size_t)n < sizeof known - used)
             used += (size_t)n;
     }
-    diag_add(d, DIAG_INPUT, at, "engine '%s' is not in this build; known engines: %s", name, known);
+    diag_add(d, DIAG_INPUT, at, "engine '%s' is not in this build; known engines: %s", name,
+             known);
     return NULL;
 }
 
 void budget_close(struct budget *b)
 {
-    uint64_t terms[] = {b->weights_bytes,   b->activation_bytes, b->non_torch_bytes,
+    uint64_t terms[] = {b->weights_bytes, b->activation_bytes, b->non_torch_bytes,
                         b->cuda_graph_bytes, b->workspace_bytes};
     struct ck ck = {0};
     uint64_t sum = 0;

@@ -1,5 +1,6 @@
-/* ideal - an engine without overheads: everything a program can see, less the weights, is cache. It is the bound that
- * real engines approach, and the exact arithmetic the other engines build on. */
+/* ideal - an engine without overheads: everything a program can see, less the weights, is
+ * cache. It is the bound that real engines approach, and the exact arithmetic the other engines
+ * build on. */
 #include "planner/engine/engine.h"
 
 static bool ideal_budget(const struct engine_in *in, struct budget *out, struct diag *d)

@@ -1,5 +1,5 @@
-/* A Hugging Face config.json becomes a model: nesting, family lookup, quantization, and what all families share at
- * the end. Each family's own rules are in planner/model/family/. */
+/* A Hugging Face config.json becomes a model: nesting, family lookup, quantization, and what
+ * all families share at the end. Each family's own rules are in planner/model/family/. */
 #include "planner/model/family.h"
 #include "planner/model/inline.h"
 #include "planner/model/quant_config.h"
@@ -125,7 +125,8 @@ bool model_from_config(struct arena *a, const struct doc_node *config, const cha
     c.text = text_part(config);
     f = find_family(&c, &type);
     if (!type)
-        return diag_add(d, DIAG_INPUT, config->at, "the config has no model_type; " INLINE_HINT);
+        return diag_add(d, DIAG_INPUT, config->at,
+                        "the config has no model_type; " INLINE_HINT);
     if (!f)
         return unknown_type(config, type, d);
     if (f->refuses)

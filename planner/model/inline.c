@@ -1,11 +1,11 @@
 /* The inline form: a model as a YAML map, which a spec, a profile and write.c share.
  *
- * The top level describes one layer (heads, kv_heads, mla, ssm, moe, ...) and the model around it. Where layers
- * differ, `layer_kinds` names variants that inherit the top level, and `layer_types` lists the layers by name:
- *   layer_kinds: {dense: {moe: none}}
- *   layer_types: [dense*3, moe*58]              a name alone is one layer, name*5 five of them
- *   layer_types: [{repeat: 10, of: [sliding*5, full]}, sliding*2]
- * The names of mixers (full, sliding, chunked, latent, none) need no entry in layer_kinds. */
+ * The top level describes one layer (heads, kv_heads, mla, ssm, moe, ...) and the model around
+ * it. Where layers differ, `layer_kinds` names variants that inherit the top level, and
+ * `layer_types` lists the layers by name: layer_kinds: {dense: {moe: none}} layer_types:
+ * [dense*3, moe*58]              a name alone is one layer, name*5 five of them layer_types:
+ * [{repeat: 10, of: [sliding*5, full]}, sliding*2] The names of mixers (full, sliding, chunked,
+ * latent, none) need no entry in layer_kinds. */
 #include "planner/model/inline.h"
 
 #include <stdio.h>
@@ -290,7 +290,8 @@ static bool append_items(struct expansion *x, const struct doc_node *list)
     return true;
 }
 
-/* moe: {first_dense, every} are left to layer_kinds; here every layer is the base, or what layer_types says. */
+/* moe: {first_dense, every} are left to layer_kinds; here every layer is the base, or what
+ * layer_types says. */
 static bool expand(struct reader *r, uint32_t layers)
 {
     const struct doc_node *types = doc_get(r->map, "layer_types");
@@ -484,7 +485,8 @@ static bool resize(struct reader *r, uint32_t layers)
     return true;
 }
 
-bool model_override(struct arena *a, const struct doc_node *map, struct diag *d, struct model *m)
+bool model_override(struct arena *a, const struct doc_node *map, struct diag *d,
+                    struct model *m)
 {
     struct reader r = {.a = a, .map = map, .d = d, .m = m};
     uint32_t layers = m->n_layers;
@@ -494,7 +496,8 @@ bool model_override(struct arena *a, const struct doc_node *map, struct diag *d,
         return false;
     if (!doc_is_null(doc_get(map, "layer_types"))) {
         r.base = raw_of(&m->layers[0]);
-        if (!read_base(&r) || !read_layers(&r, doc_is_null(doc_get(map, "layers")) ? 0 : layers))
+        if (!read_base(&r) ||
+            !read_layers(&r, doc_is_null(doc_get(map, "layers")) ? 0 : layers))
             return false;
     } else {
         copy = ARENA_NEW(a, struct layer, m->n_layers);

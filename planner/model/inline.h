@@ -1,13 +1,15 @@
-/* The keys of the inline form as one table: what inline.c reads and write.c prints. Each slot is a field of the
- * binder plus the place in struct raw_layer or struct model that it stands for. Private to planner/model. */
+/* The keys of the inline form as one table: what inline.c reads and write.c prints. Each slot
+ * is a field of the binder plus the place in struct raw_layer or struct model that it stands
+ * for. Private to planner/model. */
 #ifndef KVBUDGET_PLANNER_MODEL_INLINE_H
 #define KVBUDGET_PLANNER_MODEL_INLINE_H
 
 #include "planner/doc/bind.h"
 #include "planner/model/model.h"
 
-/* A layer as written: what follows from other keys is still 0 (v_head_dim, kv_heads), and a mixture layer says
- * whether its dense MLP stands beside the experts or belongs to the other layers. */
+/* A layer as written: what follows from other keys is still 0 (v_head_dim, kv_heads), and a
+ * mixture layer says whether its dense MLP stands beside the experts or belongs to the other
+ * layers. */
 struct raw_layer {
     struct layer l;
     bool beside_dense;
@@ -43,7 +45,8 @@ void slot_set(const struct slot *s, void *base, uint64_t v);
 struct model inline_model(void);
 struct raw_layer inline_layer(void);
 
-/* Whether the layer has what the group describes (latent ranks, an indexer, a state, experts). */
+/* Whether the layer has what the group describes (latent ranks, an indexer, a state, experts).
+ */
 bool raw_has(const struct raw_layer *r, enum slot_group g);
 /* Undoes what layer_settle derives. */
 struct raw_layer raw_of(const struct layer *l);
@@ -51,7 +54,8 @@ struct raw_layer raw_of(const struct layer *l);
 /* Whether two layers agree in every key (kv_source is none). */
 bool raw_same(const struct raw_layer *a, const struct raw_layer *b);
 
-/* Fills in what follows from other fields and clears what does not apply, so that equal layers compare equal. */
+/* Fills in what follows from other fields and clears what does not apply, so that equal layers
+ * compare equal. */
 void layer_settle(struct layer *l, uint32_t hidden, uint32_t index);
 
 /* The mixer whose name this is; false when it is none. */

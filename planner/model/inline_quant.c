@@ -1,4 +1,5 @@
-/* Reading and writing `quantization` of the inline form: a format, the parts it covers, and layers that differ. */
+/* Reading and writing `quantization` of the inline form: a format, the parts it covers, and
+ * layers that differ. */
 #include "planner/model/inline_quant.h"
 
 #include <inttypes.h>
@@ -64,7 +65,8 @@ static bool read_parts(const struct doc_node *n, struct diag *d, uint32_t *out)
     if (doc_is_null(n))
         return true;
     if (n->kind != DOC_LIST)
-        return diag_add(d, DIAG_INPUT, n->at, "'parts' in quantization must be a list of parts");
+        return diag_add(d, DIAG_INPUT, n->at,
+                        "'parts' in quantization must be a list of parts");
     for (const struct doc_node *e = n->first; e; e = e->next) {
         enum part p;
 
@@ -77,7 +79,8 @@ static bool read_parts(const struct doc_node *n, struct diag *d, uint32_t *out)
     return true;
 }
 
-static bool read_runs(struct arena *a, const struct doc_node *n, struct diag *d, struct model *m)
+static bool read_runs(struct arena *a, const struct doc_node *n, struct diag *d,
+                      struct model *m)
 {
     uint32_t *masks;
 

@@ -6,7 +6,8 @@
 
 #include "planner/model/model.h"
 
-/* {format, method, parts: [q, k, ...], layers: [{first, last, parts}], kv_format}; NULL or null: nothing. */
+/* {format, method, parts: [q, k, ...], layers: [{first, last, parts}], kv_format}; NULL or
+ * null: nothing. */
 bool inline_quant(struct arena *a, const struct doc_node *n, struct diag *d, struct model *m)
     __attribute__((warn_unused_result));
 

@@ -1,4 +1,5 @@
-/* What holds for every model, however it was read: settling and checking. Nothing here reads or writes text. */
+/* What holds for every model, however it was read: settling and checking. Nothing here reads or
+ * writes text. */
 #include "planner/model/model.h"
 
 #include <inttypes.h>

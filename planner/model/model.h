@@ -1,6 +1,7 @@
-/* A decoder model as plain data: what every layer is made of. Families (one file each) turn a config.json
- * into this; the inline form of a spec and the YAML profiles are this, field by field. Parameters, bytes,
- * FLOPs and shards are all taken from one list, the tensors (weights.h). Nothing here knows of caches. */
+/* A decoder model as plain data: what every layer is made of. Families (one file each) turn a
+ * config.json into this; the inline form of a spec and the YAML profiles are this, field by
+ * field. Parameters, bytes, FLOPs and shards are all taken from one list, the tensors
+ * (weights.h). Nothing here knows of caches. */
 #ifndef KVBUDGET_PLANNER_MODEL_MODEL_H
 #define KVBUDGET_PLANNER_MODEL_MODEL_H
 
@@ -30,7 +31,8 @@ struct attention {
     uint32_t heads, kv_heads;
     uint32_t k_dim, v_dim;  /* of one head; latent: of the expanded heads (nope + rope, v) */
     uint64_t window_tokens; /* sliding and chunked */
-    uint32_t kv_source; /* 0-based layer whose K/V the queries read; the layer itself when it owns */
+    uint32_t
+        kv_source; /* 0-based layer whose K/V the queries read; the layer itself when it owns */
     /* latent (MLA) */
     uint32_t q_lora_rank; /* 0: a plain q projection */
     uint32_t kv_lora_rank, nope_dim, rope_dim;
@@ -68,12 +70,14 @@ struct state {
     uint32_t dt_rank;                        /* mamba1 */
     bool dtbc_norm;                          /* jamba */
     bool no_gate_norm;                       /* Falcon-H1 */
-    bool fp32_state; /* the state proper is kept in fp32 (the convolution in the model's type) */
+    bool
+        fp32_state; /* the state proper is kept in fp32 (the convolution in the model's type) */
 };
 
 struct ffn {
-    uint32_t intermediate; /* dense MLP width, 0 = none; may stand beside experts (Gemma 4 26B) */
-    bool gated;            /* three matrices, else two */
+    uint32_t
+        intermediate; /* dense MLP width, 0 = none; may stand beside experts (Gemma 4 26B) */
+    bool gated;       /* three matrices, else two */
     bool bias;
     uint32_t experts, top_k, moe_intermediate; /* experts 0 = dense layer */
     uint32_t shared_intermediate;              /* width of all shared experts together */
@@ -88,7 +92,8 @@ struct layer {
     struct ffn ffn;
     uint32_t norms;         /* block norms over the hidden size */
     uint64_t vector_params; /* other small tensors: scalars, extra norms */
-    uint64_t matrix_params; /* other matrices used once a token (Laurel, AltUp, per-layer inputs) */
+    uint64_t
+        matrix_params; /* other matrices used once a token (Laurel, AltUp, per-layer inputs) */
 };
 
 enum norm_kind {
@@ -101,7 +106,8 @@ struct model {
     const char *name;       /* hub id or the name given */
     const char *family;     /* family file that read it; "inline" */
     const char *model_type; /* as the config says */
-    const char *confidence; /* "primary", "secondary", "unverified" of its fields; NULL = as given */
+    const char
+        *confidence; /* "primary", "secondary", "unverified" of its fields; NULL = as given */
     const char *sources; /* where the fields come from */
     struct loc at;
 
@@ -109,35 +115,41 @@ struct model {
     uint64_t max_position; /* training context, 0 = unknown */
     struct layer *layers;  /* [n_layers] */
 
-    bool tied; /* one table for embedding and head */
-    bool keeps_unused_kv; /* layers that read another layer's K/V still store their own projections (Gemma 3n) */
+    bool tied;            /* one table for embedding and head */
+    bool keeps_unused_kv; /* layers that read another layer's K/V still store their own
+                             projections (Gemma 3n) */
     bool head_bias;
     enum norm_kind norm;
     uint32_t final_norms;   /* 1, or 0 */
     uint64_t position_rows; /* learned positions, rows of `hidden` */
     uint32_t embed_width;   /* OPT-350m: narrow embeddings with two projections; 0 = hidden */
-    uint64_t embed_params_extra; /* per-layer embedding tables (Gemma 3n, 4): looked up, not multiplied */
+    uint64_t embed_params_extra;  /* per-layer embedding tables (Gemma 3n, 4): looked up, not
+                                     multiplied */
     uint64_t matrix_params_extra; /* other matrices outside the layers used once a token */
     uint64_t vector_params_extra;
     uint64_t vision_params; /* vision and audio towers, projector; 0 = none or config absent */
 
-    uint64_t weights_bytes; /* known size of all weights (inline key weights_bytes); 0 = by the weight table */
-    uint32_t mtp_layers; /* multi-token-prediction layers in the checkpoint, not counted (a note) */
+    uint64_t weights_bytes; /* known size of all weights (inline key weights_bytes); 0 = by the
+                               weight table */
+    uint32_t
+        mtp_layers; /* multi-token-prediction layers in the checkpoint, not counted (a note) */
     const char *dtype;  /* "bf16", "fp16", "fp32": of the unquantized weights */
     struct quant quant; /* what quantization_config says */
 
     /* a native LCKV / explicit map of the config itself */
     uint32_t forward_passes, backward_passes; /* 0 = not given */
-    bool force_no_diagonal; /* no layer attends to its own position (released LCKV checkpoints) */
+    bool force_no_diagonal; /* no layer attends to its own position (released LCKV checkpoints)
+                             */
 };
 
-/* Reads a Hugging Face config.json tree through the family registry. `overrides` (may be NULL) are keys of the
- * inline form laid over it. Unknown model_type: an error that lists the near ones and shows the inline form.
- * source: facts as in each family file. */
+/* Reads a Hugging Face config.json tree through the family registry. `overrides` (may be NULL)
+ * are keys of the inline form laid over it. Unknown model_type: an error that lists the near
+ * ones and shows the inline form. source: facts as in each family file. */
 bool model_from_config(struct arena *a, const struct doc_node *config, const char *name,
                        struct diag *d, struct model *out) __attribute__((warn_unused_result));
 
-/* Reads the inline form (a spec's `model:` map, a profile). Its keys are the tables of inline.h (slots_of). */
+/* Reads the inline form (a spec's `model:` map, a profile). Its keys are the tables of inline.h
+ * (slots_of). */
 bool model_from_inline(struct arena *a, const struct doc_node *map, struct diag *d,
                        struct model *out) __attribute__((warn_unused_result));
 
@@ -148,8 +160,8 @@ bool model_override(struct arena *a, const struct doc_node *map, struct diag *d,
 /* Writes the inline form as YAML that model_from_inline reads back to the same model. */
 void model_write_yaml(const struct model *m, FILE *out);
 
-/* Consistency: kv_heads divide heads, sources exist and are of one kind, widths not 0, layers <= MODEL_LAYERS_MAX.
- * Every problem is reported. */
+/* Consistency: kv_heads divide heads, sources exist and are of one kind, widths not 0, layers
+ * <= MODEL_LAYERS_MAX. Every problem is reported. */
 bool model_check(const struct model *m, struct diag *d) __attribute__((warn_unused_result));
 
 const char *mixer_name(enum mixer m);

@@ -1,5 +1,5 @@
-/* The table of weight formats: how many bytes a matrix takes. Which tensors of a checkpoint use which is read in
- * quant_config.c. */
+/* The table of weight formats: how many bytes a matrix takes. Which tensors of a checkpoint use
+ * which is read in quant_config.c. */
 #include "planner/model/quant.h"
 
 #include <strings.h>

@@ -1,8 +1,9 @@
-/* quantization_config of a config.json: which format, and which parts of which layers it covers. Methods differ in
- * words only; each reader below picks one row of the table in quant.c. Ignore lists are resolved here, once, into a
- * mask of parts a layer.
+/* quantization_config of a config.json: which format, and which parts of which layers it
+ * covers. Methods differ in words only; each reader below picks one row of the table in
+ * quant.c. Ignore lists are resolved here, once, into a mask of parts a layer.
  *
- * source: transformers quantization_config classes; compressed-tensors quant_scheme; ModelOpt hf_quant_config. */
+ * source: transformers quantization_config classes; compressed-tensors quant_scheme; ModelOpt
+ * hf_quant_config. */
 #include "planner/model/quant_config.h"
 
 #include <fnmatch.h>
@@ -208,7 +209,8 @@ static bool covers(const struct reader *r, const struct tensor *t, uint32_t laye
     return !r->ignore || !listed(r->ignore, block, rest, layer);
 }
 
-/* The parts a layer has, and which of them the format covers: all tensors of a part, or it is not. */
+/* The parts a layer has, and which of them the format covers: all tensors of a part, or it is
+ * not. */
 struct cover {
     uint32_t present, covered;
 };
@@ -245,7 +247,8 @@ static void keep_names(struct reader *r)
     q->ignored = names;
 }
 
-/* One mask for the model where no part is covered in one layer and left alone in another, else one a layer. */
+/* One mask for the model where no part is covered in one layer and left alone in another, else
+ * one a layer. */
 static void resolve(struct reader *r)
 {
     struct model *m = r->m;

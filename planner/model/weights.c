@@ -1,5 +1,5 @@
-/* Sums over the tensor table: parameter counts, bytes on one rank, and which format a tensor is stored in.
- * The tensors themselves are listed in weights_layer.c. */
+/* Sums over the tensor table: parameter counts, bytes on one rank, and which format a tensor is
+ * stored in. The tensors themselves are listed in weights_layer.c. */
 #include "planner/model/weights.h"
 
 #include <string.h>
@@ -107,7 +107,8 @@ uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format
     return ck_mul(ck, bytes, r.copies);
 }
 
-/* Without a quantized checkpoint, the matrices a quantizer touches: embeddings, head and router stay as they are. */
+/* Without a quantized checkpoint, the matrices a quantizer touches: embeddings, head and router
+ * stay as they are. */
 enum {
     PARTS_DEFAULT = 1u << PART_Q | 1u << PART_K | 1u << PART_V | 1u << PART_O |
                     1u << PART_LATENT | 1u << PART_INDEXER | 1u << PART_STATE | 1u << PART_MLP |

@@ -1,5 +1,6 @@
-/* The weight table: every tensor of a model as {part, out x in, copies}. Parameter counts, bytes under any
- * format, matmul FLOPs and shards are sums over it; no other file counts a weight. */
+/* The weight table: every tensor of a model as {part, out x in, copies}. Parameter counts,
+ * bytes under any format, matmul FLOPs and shards are sums over it; no other file counts a
+ * weight. */
 #ifndef KVBUDGET_PLANNER_MODEL_WEIGHTS_H
 #define KVBUDGET_PLANNER_MODEL_WEIGHTS_H
 
@@ -44,17 +45,18 @@ struct tensor {
     uint64_t copies;  /* experts */
     uint64_t active;  /* copies one token multiplies; 0 = a gather or no product */
     enum split split;
-    bool vector; /* norm weights, biases: never quantized, no matmul FLOPs */
-    bool tied;   /* shares its storage with the embedding: no bytes, no parameters */
-    bool plain;  /* a small matrix quantizers leave alone: stays in the model's dtype */
-    bool by_columns; /* SPLIT_EXPERT without expert parallelism: cut by input columns (down), else by rows */
+    bool vector;     /* norm weights, biases: never quantized, no matmul FLOPs */
+    bool tied;       /* shares its storage with the embedding: no bytes, no parameters */
+    bool plain;      /* a small matrix quantizers leave alone: stays in the model's dtype */
+    bool by_columns; /* SPLIT_EXPERT without expert parallelism: cut by input columns (down),
+                        else by rows */
 };
 
 enum { LAYER_TENSORS_MAX = 48, MODEL_TENSORS_MAX = 12 };
 
-/* Tensors of one layer. `owns_kv` false: no k/v projections, biases or k norm (a layer whose K/V nobody reads).
- * Returns how many were written to out[LAYER_TENSORS_MAX].
- * source: facts per family, checked against published safetensors totals (tests/unit/models.c). */
+/* Tensors of one layer. `owns_kv` false: no k/v projections, biases or k norm (a layer whose
+ * K/V nobody reads). Returns how many were written to out[LAYER_TENSORS_MAX]. source: facts per
+ * family, checked against published safetensors totals (tests/unit/models.c). */
 size_t weights_layer(const struct model *m, const struct layer *l, bool owns_kv,
                      struct tensor *out);
 
@@ -68,12 +70,14 @@ struct param_count {
     uint64_t by_part[N_PARTS];
 };
 
-/* Counts of a whole model; owns_kv[i] (NULL: by attn.kv_source) says which layers compute K/V. */
+/* Counts of a whole model; owns_kv[i] (NULL: by attn.kv_source) says which layers compute K/V.
+ */
 void weights_count(const struct model *m, const bool *owns_kv, struct param_count *out,
                    struct ck *ck);
 
-/* Bytes of one tensor on one rank of `tp` (tensor parallel) and `ep` (expert parallel, 1 = experts cut like an MLP).
- * `rank_max` is the largest rank; sums over ranks are at least the whole and exact when divisible. */
+/* Bytes of one tensor on one rank of `tp` (tensor parallel) and `ep` (expert parallel, 1 =
+ * experts cut like an MLP). `rank_max` is the largest rank; sums over ranks are at least the
+ * whole and exact when divisible. */
 struct shard {
     uint32_t tp, ep;
     uint32_t kv_heads; /* for SPLIT_KV */
@@ -81,8 +85,9 @@ struct shard {
 uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format *f,
                               struct shard s, struct ck *ck);
 
-/* The format a tensor of layer `layer` (-1: outside) is stored in: what the checkpoint or spec says.
- * `asked` NULL = as the checkpoint says; else the named format for the quantizable parts. */
+/* The format a tensor of layer `layer` (-1: outside) is stored in: what the checkpoint or spec
+ * says. `asked` NULL = as the checkpoint says; else the named format for the quantizable parts.
+ */
 const struct weight_format *weights_format_of(const struct model *m, const struct tensor *t,
                                               int layer, const struct weight_format *asked);
 

@@ -1,8 +1,9 @@
-/* The tensors of one decoder layer, in the shapes checkpoints store them in ([out][in]; fused ones apart).
- * Each function lists one block; nothing here multiplies anything out, sums are in weights.c.
+/* The tensors of one decoder layer, in the shapes checkpoints store them in ([out][in]; fused
+ * ones apart). Each function lists one block; nothing here multiplies anything out, sums are in
+ * weights.c.
  *
- * source: shapes per family as summarised in planner/model/family/ (one source line a file), checked against
- * published safetensors totals by tests/unit/weights.c. */
+ * source: shapes per family as summarised in planner/model/family/ (one source line a file),
+ * checked against published safetensors totals by tests/unit/weights.c. */
 #include "planner/model/weights.h"
 
 #include <assert.h>
@@ -59,7 +60,8 @@ static void attention_norms(struct list *l, const struct attention *a, bool owns
         vector(l, PART_NORM, SPLIT_NONE, "self_attn.k_norm", k);
 }
 
-static void projections(struct list *l, const struct attention *a, uint64_t hidden, bool owns_kv)
+static void projections(struct list *l, const struct attention *a, uint64_t hidden,
+                        bool owns_kv)
 {
     uint64_t q = (uint64_t)a->heads * a->k_dim * (a->output_gate ? 2 : 1);
     uint64_t k = (uint64_t)a->kv_heads * a->k_dim, v = (uint64_t)a->kv_heads * a->v_dim;
@@ -100,7 +102,8 @@ static void attention(struct list *l, const struct model *m, const struct attent
     }
 }
 
-/* source: DeepSeek-V2 (arXiv:2405.04434) section 2.1; DeepSeek-V3.2-Exp inference code for the indexer. */
+/* source: DeepSeek-V2 (arXiv:2405.04434) section 2.1; DeepSeek-V3.2-Exp inference code for the
+ * indexer. */
 static void indexer(struct list *l, const struct attention *a, uint64_t hidden)
 {
     matrix(l, PART_INDEXER, SPLIT_NONE, "self_attn.indexer.wq_b",
@@ -174,14 +177,16 @@ static void gdn(struct list *l, const struct state *s, uint64_t hidden)
     uint64_t k = (uint64_t)s->k_heads * s->k_dim, v = (uint64_t)s->v_heads * s->v_dim;
 
     matrix(l, PART_STATE, SPLIT_OUT, "linear_attn.in_proj_qkvz", 2 * k + 2 * v, hidden);
-    matrix(l, PART_STATE, SPLIT_OUT, "linear_attn.in_proj_ba", 2 * (uint64_t)s->v_heads, hidden);
+    matrix(l, PART_STATE, SPLIT_OUT, "linear_attn.in_proj_ba", 2 * (uint64_t)s->v_heads,
+           hidden);
     vector(l, PART_STATE, SPLIT_OUT, "linear_attn.conv1d", (2 * k + v) * s->conv_kernel);
     vector(l, PART_STATE, SPLIT_OUT, "linear_attn.A_log, dt_bias", 2 * (uint64_t)s->v_heads);
     vector(l, PART_STATE, SPLIT_NONE, "linear_attn.norm", s->v_dim);
     matrix(l, PART_STATE, SPLIT_IN, "linear_attn.out_proj", hidden, v);
 }
 
-/* source: arXiv:2510.26692 (Kimi Linear): low-rank decay (f) and output gate (g), rank = head dim. */
+/* source: arXiv:2510.26692 (Kimi Linear): low-rank decay (f) and output gate (g), rank = head
+ * dim. */
 static void kda(struct list *l, const struct state *s, uint64_t hidden)
 {
     uint64_t d = s->head_dim, width = (uint64_t)s->heads * d;
@@ -201,8 +206,9 @@ static void kda(struct list *l, const struct state *s, uint64_t hidden)
     matrix(l, PART_STATE, SPLIT_IN, "self_attn.o_proj", hidden, width);
 }
 
-/* Lightning attention (MiniMax-M1, arXiv:2506.13585: q, k, v, output gate, norm over the width) and the gated
- * retention of YOCO (arXiv:2405.05254 section 2.3: the same with one decay gate a head and a norm a head). */
+/* Lightning attention (MiniMax-M1, arXiv:2506.13585: q, k, v, output gate, norm over the width)
+ * and the gated retention of YOCO (arXiv:2405.05254 section 2.3: the same with one decay gate a
+ * head and a norm a head). */
 static void linear_attention(struct list *l, const struct state *s, uint64_t hidden)
 {
     uint64_t width = (uint64_t)s->heads * s->head_dim;

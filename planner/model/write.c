@@ -1,5 +1,6 @@
-/* Writing a model in the inline form. The most frequent layer is the top level, the others are kinds that say only
- * where they differ; the sequence of kinds is folded into repeats. What inline.c derives is not written. */
+/* Writing a model in the inline form. The most frequent layer is the top level, the others are
+ * kinds that say only where they differ; the sequence of kinds is folded into repeats. What
+ * inline.c derives is not written. */
 #include "planner/model/inline.h"
 
 #include <inttypes.h>
@@ -82,7 +83,8 @@ static const char *ffn_word(const struct raw_layer *r)
     return raw_has(r, SLOTS_MOE) ? "moe" : r->l.ffn.intermediate ? "dense" : "bare";
 }
 
-/* By the mixer, by the feed-forward part, or by both, whichever tells the kinds apart; a number where none does. */
+/* By the mixer, by the feed-forward part, or by both, whichever tells the kinds apart; a number
+ * where none does. */
 static void name_kinds(struct writer *w)
 {
     bool mixers = false, ffns = false;
@@ -282,7 +284,8 @@ static bool find_repeat(const struct writer *w, uint32_t *start, uint32_t *perio
             if (k > 1 &&
                 k * p >
                     best +
-                        best / 8) { /* shorter periods first: only clearly better ones replace */
+                        best /
+                            8) { /* shorter periods first: only clearly better ones replace */
                 best = k * p;
                 *start = s;
                 *period = p;

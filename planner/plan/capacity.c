@@ -1,11 +1,12 @@
-/* Exact capacity. Needs are affine in the batch, so the largest batch is a division; contexts are found by a linear guess
- * that is checked, and by bisection where a rule bends the line. */
+/* Exact capacity. Needs are affine in the batch, so the largest batch is a division; contexts
+ * are found by a linear guess that is checked, and by bisection where a rule bends the line. */
 #include "planner/plan/capacity.h"
 
 #include <string.h>
 
 static const char *const limit_names[] = {
-    "memory", "prefill_peak", "block_rounding", "max_seqs", "host_memory", "weights", "max_model_len", "none",
+    "memory",      "prefill_peak", "block_rounding", "max_seqs",
+    "host_memory", "weights",      "max_model_len",  "none",
 };
 
 const char *limit_name(enum limit l)
@@ -13,11 +14,13 @@ const char *limit_name(enum limit l)
     return limit_names[l];
 }
 
-/* --- what sequences need --------------------------------------------------------------------------------------- */
+/* --- what sequences need
+ * --------------------------------------------------------------------------------------- */
 
-/* Scores, masks and tables a scheme keeps or needs for a moment; one stage of pp holds its share of the layers. */
-static void add_extra(const struct problem *p, const struct stage *s, const struct workload *w, uint64_t *persistent,
-                      uint64_t *transient)
+/* Scores, masks and tables a scheme keeps or needs for a moment; one stage of pp holds its
+ * share of the layers. */
+static void add_extra(const struct problem *p, const struct stage *s, const struct workload *w,
+                      uint64_t *persistent, uint64_t *transient)
 {
     struct phase ph = {w->prompt, w->output};
     struct extra_cost e = {0};
@@ -29,7 +32,8 @@ static void add_extra(const struct problem *p, const struct stage *s, const stru
     if (!e.persistent_bytes && !e.transient_prefill_bytes)
         return;
     struct ck ck = {0};
-    *persistent = ck_ceil_div(ck_muldiv(&ck, e.persistent_bytes, layers, p->model.n_layers), p->parallel.tp);
+    *persistent = ck_ceil_div(ck_muldiv(&ck, e.persistent_bytes, layers, p->model.n_layers),
+                              p->parallel.tp);
     *transient = ck_ceil_div(e.transient_prefill_bytes, p->parallel.tp);
 }
 
@@ -42,14 +46,15 @@ static uint64_t kept_on_gpu(uint64_t bytes, double offload)
     return whole + ((double)whole < on);
 }
 
-void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w, struct need *out,
-                   struct ck *ck)
+void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w,
+                   struct need *out, struct ck *ck)
 {
     const struct fold *f = &s->fold;
     uint64_t persistent = 0, transient = 0;
     uint64_t high = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
     uint64_t prefill = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
-    uint64_t shared = w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+    uint64_t shared =
+        w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
 
     if (p->n_uses)
         add_extra(p, s, w, &persistent, &transient);
@@ -62,7 +67,8 @@ void capacity_need(const struct problem *p, const struct stage *s, const struct 
         out->sequence_bytes = kept_on_gpu(high, p->offload);
         out->shared_bytes = kept_on_gpu(shared, p->offload);
         out->prefill_bytes = kept_on_gpu(prefill, p->offload);
-        out->host_bytes = ck_prod(ck, high - out->sequence_bytes, p->parallel.tp, p->parallel.cp);
+        out->host_bytes =
+            ck_prod(ck, high - out->sequence_bytes, p->parallel.tp, p->parallel.cp);
     }
 }
 
@@ -72,7 +78,8 @@ uint64_t need_bytes(const struct need *n, uint64_t batch, struct ck *ck)
 
     if (!batch)
         return 0;
-    return ck_add(ck, ck_add(ck, n->shared_bytes, last), ck_mul(ck, batch - 1, n->sequence_bytes));
+    return ck_add(ck, ck_add(ck, n->shared_bytes, last),
+                  ck_mul(ck, batch - 1, n->sequence_bytes));
 }
 
 /* Sequences of this need that a pool holds. */
@@ -83,7 +90,8 @@ static uint64_t pool_batch(const struct need *n, uint64_t pool)
 
     if (ck.over || first > pool)
         return 0;
-    return n->sequence_bytes ? u64_min((pool - first) / n->sequence_bytes + 1, CAPACITY_MAX) : CAPACITY_MAX;
+    return n->sequence_bytes ? u64_min((pool - first) / n->sequence_bytes + 1, CAPACITY_MAX)
+                             : CAPACITY_MAX;
 }
 
 static uint64_t host_room(const struct problem *p)
@@ -92,7 +100,9 @@ static uint64_t host_room(const struct problem *p)
     struct ck ck = {0};
 
     for (uint32_t i = 0; i < p->n_stages; i++)
-        used = ck_add(&ck, used, ck_prod(&ck, p->stages[i].work.offloaded_bytes, p->parallel.tp, p->parallel.dp));
+        used = ck_add(
+            &ck, used,
+            ck_prod(&ck, p->stages[i].work.offloaded_bytes, p->parallel.tp, p->parallel.dp));
     return ck.over || used > p->host_bytes ? 0 : p->host_bytes - used;
 }
 
@@ -104,9 +114,11 @@ static uint64_t host_batch(const struct problem *p, uint64_t host_bytes_per_sequ
     return u64_min(host_room(p) / host_bytes_per_sequence, CAPACITY_MAX);
 }
 
-/* Per replica: the smallest over stages, the stage, and the need there. `host` is the sum over stages. */
-static uint64_t replica_batch(const struct problem *p, const struct workload *w, uint32_t *tightest,
-                              struct need *need, uint64_t *host, struct ck *ck)
+/* Per replica: the smallest over stages, the stage, and the need there. `host` is the sum over
+ * stages. */
+static uint64_t replica_batch(const struct problem *p, const struct workload *w,
+                              uint32_t *tightest, struct need *need, uint64_t *host,
+                              struct ck *ck)
 {
     uint64_t most = CAPACITY_MAX;
 
@@ -115,10 +127,13 @@ static uint64_t replica_batch(const struct problem *p, const struct workload *w,
     for (uint32_t i = 0; i < p->n_stages; i++) {
         struct need n;
         capacity_need(p, &p->stages[i], w, &n, ck);
-        uint64_t b = p->stages[i].budget.short_bytes ? 0 : pool_batch(&n, p->stages[i].budget.kv_pool_bytes);
+        uint64_t b = p->stages[i].budget.short_bytes
+                         ? 0
+                         : pool_batch(&n, p->stages[i].budget.kv_pool_bytes);
         *host = ck_add(ck, *host, n.host_bytes);
-        if (!i || b < most || (b == most && p->stages[i].budget.kv_pool_bytes <
-                                                p->stages[*tightest].budget.kv_pool_bytes)) {
+        if (!i || b < most ||
+            (b == most &&
+             p->stages[i].budget.kv_pool_bytes < p->stages[*tightest].budget.kv_pool_bytes)) {
             most = b;
             *tightest = i;
             *need = n;
@@ -168,8 +183,8 @@ static enum limit memory_limit(const struct problem *p, const struct workload *w
     return n->prefill_bytes > n->sequence_bytes && !most ? LIMIT_PREFILL_PEAK : LIMIT_MEMORY;
 }
 
-static uint64_t solve_batch(const struct problem *p, const struct workload *w, enum limit *why, uint32_t *tightest,
-                            struct need *need)
+static uint64_t solve_batch(const struct problem *p, const struct workload *w, enum limit *why,
+                            uint32_t *tightest, struct need *need)
 {
     struct ck ck = {0};
     uint64_t host, total, most;
@@ -205,7 +220,8 @@ uint64_t capacity_max_batch(const struct problem *p, const struct workload *w, e
     return solve_batch(p, w, why, &tightest, &need);
 }
 
-/* --- the longest context ----------------------------------------------------------------------------------------- */
+/* --- the longest context
+ * ----------------------------------------------------------------------------------------- */
 
 static struct workload of_context(const struct workload *w, uint64_t context)
 {
@@ -217,7 +233,8 @@ static struct workload of_context(const struct workload *w, uint64_t context)
     return out;
 }
 
-static bool context_fits(const struct problem *p, const struct workload *w, uint64_t context, uint64_t batch)
+static bool context_fits(const struct problem *p, const struct workload *w, uint64_t context,
+                         uint64_t batch)
 {
     struct workload at = of_context(w, context);
     return capacity_fits(p, &at, batch);
@@ -235,9 +252,11 @@ static uint64_t guess_context(const struct problem *p, const struct workload *w,
         struct ck ck = {0};
         capacity_need(p, &p->stages[i], &a, &n0, &ck);
         capacity_need(p, &p->stages[i], &b, &n1, &ck);
-        double y0 = (double)need_bytes(&n0, replica, &ck), y1 = (double)need_bytes(&n1, replica, &ck);
+        double y0 = (double)need_bytes(&n0, replica, &ck),
+               y1 = (double)need_bytes(&n1, replica, &ck);
         double pool = (double)p->stages[i].budget.kv_pool_bytes;
-        double x = y1 > y0 ? (double)x0 + (pool - y0) * (double)(x1 - x0) / (y1 - y0) : (double)CONTEXT_MAX;
+        double x = y1 > y0 ? (double)x0 + (pool - y0) * (double)(x1 - x0) / (y1 - y0)
+                           : (double)CONTEXT_MAX;
         if (x < (double)best)
             best = x < 1 ? 1 : (uint64_t)x;
     }
@@ -245,7 +264,8 @@ static uint64_t guess_context(const struct problem *p, const struct workload *w,
 }
 
 /* From a guess, widens until lo fits and hi does not, then bisects. */
-static uint64_t search_context(const struct problem *p, const struct workload *w, uint64_t batch, uint64_t guess)
+static uint64_t search_context(const struct problem *p, const struct workload *w,
+                               uint64_t batch, uint64_t guess)
 {
     uint64_t lo = 0, hi = CONTEXT_MAX + 1, step = 1, at = guess;
 
@@ -278,7 +298,8 @@ static uint64_t search_context(const struct problem *p, const struct workload *w
     return u64_min(lo, CONTEXT_MAX);
 }
 
-uint64_t capacity_max_context(const struct problem *p, const struct workload *w, uint64_t batch, enum limit *why)
+uint64_t capacity_max_context(const struct problem *p, const struct workload *w, uint64_t batch,
+                              enum limit *why)
 {
     uint64_t most;
 
@@ -310,17 +331,19 @@ uint32_t capacity_min_gpus(const struct problem *p, const struct workload *w, ui
         if (heads % tp)
             continue;
         scratch = arena_new();
-        if (problem_with(scratch, p, NULL, par, diag_new(scratch), &other) && capacity_fits(&other, w, batch))
+        if (problem_with(scratch, p, NULL, par, diag_new(scratch), &other) &&
+            capacity_fits(&other, w, batch))
             found = tp;
         arena_free(scratch);
     }
     return found;
 }
 
-/* --- the whole plan ---------------------------------------------------------------------------------------------- */
+/* --- the whole plan ------------------------------------------------------------------------
+ */
 
-static void add_scheme_cost(const struct problem *p, const struct workload *w, uint64_t batch, uint64_t decoded,
-                            struct tally *prefill, struct tally *decode)
+static void add_scheme_cost(const struct problem *p, const struct workload *w, uint64_t batch,
+                            uint64_t decoded, struct tally *prefill, struct tally *decode)
 {
     struct phase ph = {w->prompt, decoded};
     struct extra_cost e = {0};
@@ -331,7 +354,8 @@ static void add_scheme_cost(const struct problem *p, const struct workload *w, u
     prefill->flop[OP_SCHEME] += e.prefill_flop * (double)batch;
     prefill->bytes[OP_SCHEME] += 2.0 * (double)e.transient_prefill_bytes * (double)batch;
     decode->flop[OP_SCHEME] += e.decode_flop * (double)batch;
-    decode->bytes[OP_SCHEME] += (double)(e.decode_read_bytes + e.decode_write_bytes) * (double)batch;
+    decode->bytes[OP_SCHEME] +=
+        (double)(e.decode_read_bytes + e.decode_write_bytes) * (double)batch;
 }
 
 /* A tally divided over the ranks of a stage that share its work evenly. */
@@ -353,11 +377,13 @@ static void add_seconds(double *into, const double *seconds)
 }
 
 /* One pass of the pipeline: the stages follow each other. */
-static void time_plan(const struct problem *p, const struct workload *w, struct plan *out, const struct tally extra[2])
+static void time_plan(const struct problem *p, const struct workload *w, struct plan *out,
+                      const struct tally extra[2])
 {
     uint64_t replica = ck_ceil_div(out->batch, p->parallel.dp);
-    uint64_t sequential = p->layout.sequential_prefill ? UINT64_MAX
-                                                       : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
+    uint64_t sequential = p->layout.sequential_prefill
+                              ? UINT64_MAX
+                              : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
     double share = 1.0 / (p->parallel.tp * (double)p->n_stages * p->parallel.dp);
     double passes = w->prompt <= sequential && p->whole_work.upward ? (double)w->prompt : 1;
 
@@ -367,20 +393,24 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
         double seconds[N_OPS];
         work_prefill(&s->work, &s->fold, w->prompt, replica, sequential, &pre);
         work_decode(&s->work, &s->fold, out->decode_prompt, out->decode_decoded, replica, &dec);
-        uint32_t m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)(w->prompt * replica), &pre);
+        uint32_t m = roofline_collectives(&p->model, p->parallel, s->work.layers,
+                                          (double)(w->prompt * replica), &pre);
         if (w->prompt) {
-            out->prefill_s += roofline_seconds(&pre, &p->machine, (uint32_t)(KERNELS_PER_LAYER * s->work.layers * passes),
-                                               m, seconds);
+            out->prefill_s += roofline_seconds(
+                &pre, &p->machine, (uint32_t)(KERNELS_PER_LAYER * s->work.layers * passes), m,
+                seconds);
             add_seconds(out->prefill_op_s, seconds);
         }
         m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)replica, &dec);
-        out->decode_s += roofline_seconds(&dec, &p->machine, KERNELS_PER_LAYER * s->work.layers, m, seconds);
+        out->decode_s +=
+            roofline_seconds(&dec, &p->machine, KERNELS_PER_LAYER * s->work.layers, m, seconds);
         add_seconds(out->decode_op_s, seconds);
     }
 }
 
-/* What crosses the host link. A decode step: the offloaded layers once, the offloaded share of the cache it reads. A
- * prefill: the layers once a pass, the share of the cache it leaves. Copies overlap with compute; the longer decides. */
+/* What crosses the host link. A decode step: the offloaded layers once, the offloaded share of
+ * the cache it reads. A prefill: the layers once a pass, the share of the cache it leaves.
+ * Copies overlap with compute; the longer decides. */
 static void time_link(const struct problem *p, const struct workload *w, struct plan *out)
 {
     double decode = 0, prefill = 0, batch = (double)ck_ceil_div(out->batch, p->parallel.dp);
@@ -389,7 +419,8 @@ static void time_link(const struct problem *p, const struct workload *w, struct 
 
     for (uint32_t i = 0; i < p->n_stages; i++) {
         const struct stage *s = &p->stages[i];
-        double read = (double)fold_decode_read_bytes(&s->fold, out->decode_prompt, out->decode_decoded, &ck);
+        double read = (double)fold_decode_read_bytes(&s->fold, out->decode_prompt,
+                                                     out->decode_decoded, &ck);
         double left = (double)fold_resident_bytes(&s->fold, w->prompt, 0, p->block_tokens, &ck);
         decode += (double)s->work.offloaded_bytes + p->offload * read * batch;
         prefill += (double)s->work.offloaded_prefill_bytes + p->offload * left * batch;
@@ -405,8 +436,9 @@ static void time_link(const struct problem *p, const struct workload *w, struct 
 static void cost_plan(const struct problem *p, const struct workload *w, struct plan *out)
 {
     struct tally extra[2] = {{{0}, {0}}, {{0}, {0}}};
-    uint64_t sequential = p->layout.sequential_prefill ? UINT64_MAX
-                                                       : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
+    uint64_t sequential = p->layout.sequential_prefill
+                              ? UINT64_MAX
+                              : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
     struct ck ck = {0};
 
     out->decode_prompt = w->prompt;
@@ -416,9 +448,11 @@ static void cost_plan(const struct problem *p, const struct workload *w, struct 
     out->prefill = extra[0];
     out->decode = extra[1];
     work_prefill(&p->whole_work, &p->whole, w->prompt, out->batch, sequential, &out->prefill);
-    work_decode(&p->whole_work, &p->whole, out->decode_prompt, out->decode_decoded, out->batch, &out->decode);
+    work_decode(&p->whole_work, &p->whole, out->decode_prompt, out->decode_decoded, out->batch,
+                &out->decode);
     out->decode_read_bytes =
-        ck_mul(&ck, out->batch, fold_decode_read_bytes(&p->whole, out->decode_prompt, out->decode_decoded, &ck));
+        ck_mul(&ck, out->batch,
+               fold_decode_read_bytes(&p->whole, out->decode_prompt, out->decode_decoded, &ck));
     out->decode_write_bytes = ck_mul(&ck, out->batch, fold_decode_write_bytes(&p->whole, &ck));
     if (p->offload > 0 || p->stages[0].work.offloaded_bytes)
         time_link(p, w, out);
@@ -438,7 +472,8 @@ static void count_pool(const struct problem *p, const struct workload *w, struct
     const struct stage *s = &p->stages[out->tightest];
     struct ck ck = {0};
     uint64_t pool = s->budget.kv_pool_bytes, token = fold_token_bytes(&s->fold, false, &ck);
-    uint64_t len = p->settings.max_model_len ? p->settings.max_model_len : w->prompt + w->output;
+    uint64_t len =
+        p->settings.max_model_len ? p->settings.max_model_len : w->prompt + w->output;
 
     out->kv_blocks = token ? pool / ck_mul(&ck, token, p->block_tokens) : 0;
     out->kv_tokens = ck_prod(&ck, out->kv_blocks, p->block_tokens, p->parallel.cp);

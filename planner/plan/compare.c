@@ -1,5 +1,5 @@
-/* Comparing schemes: the same problem with one scheme after the other. The table and the JSON are in
- * compare_show.c. */
+/* Comparing schemes: the same problem with one scheme after the other. The table and the
+ * JSON are in compare_show.c. */
 #include "planner/plan/compare.h"
 
 #include <string.h>
@@ -8,12 +8,12 @@
 
 enum { NAMES_MAX = 256, REASON_MAX = 100 };
 
-/* --- one row --------------------------------------------------------------------------------------- */
+/* --- one row ------------------------------------------------------------------------------ */
 
 struct comparing {
     struct arena *a;
     const struct problem *asked;
-    struct problem bare;        /* the model as shipped on this hardware */
+    struct problem bare; /* the model as shipped on this hardware */
     struct evidence evidence;
     struct compare *out;
     size_t cap;
@@ -29,7 +29,8 @@ static void add_row(struct comparing *c, struct compare_row row)
     c->out->n++;
 }
 
-/* The first error, cut at a word: rows are narrow. Its head is dropped where it names the scheme. */
+/* The first error, cut at a word: rows are narrow. Its head is dropped where it names the
+ * scheme. */
 static const char *first_error(struct arena *a, const struct diag *d, const char *name)
 {
     for (size_t i = 0; i < diag_count(d); i++) {
@@ -86,7 +87,8 @@ static void fill_figures(const struct problem *p, struct compare_row *r)
     r->decode_s = plan.decode_s;
     r->prefill_s = plan.prefill_s;
     r->prompt_s = plan.batch ? plan.prefill_s / (double)plan.batch : 0;
-    r->needs_training = p->layout.retrofit && p->model_source && strcmp(p->model_source, "inline") != 0;
+    r->needs_training =
+        p->layout.retrofit && p->model_source && strcmp(p->model_source, "inline") != 0;
     if (!plan.over && !ck.over)
         return;
     r->status = COMPARE_REFUSED;
@@ -94,8 +96,8 @@ static void fill_figures(const struct problem *p, struct compare_row *r)
 }
 
 /* Plans `base` with `use` (NULL: as it is): figures and warnings, or the reason why not. */
-static void plan_row(struct comparing *c, const struct problem *base, const struct scheme_use *use,
-                     struct compare_row *row)
+static void plan_row(struct comparing *c, const struct problem *base,
+                     const struct scheme_use *use, struct compare_row *row)
 {
     struct arena *scratch = arena_new();
     struct diag *d = diag_new(scratch);
@@ -113,10 +115,11 @@ static void plan_row(struct comparing *c, const struct problem *base, const stru
     arena_free(scratch);
 }
 
-/* --- which rows ------------------------------------------------------------------------------------- */
+/* --- which rows --------------------------------------------------------------------------- */
 
 /* The spec's own use of that variant. */
-static const struct scheme_use *own_use(const struct problem *p, const struct scheme *s, const char *name)
+static const struct scheme_use *own_use(const struct problem *p, const struct scheme *s,
+                                        const char *name)
 {
     for (uint32_t i = 0; i < p->n_uses; i++)
         if (p->uses[i].scheme == s && !strcmp(p->uses[i].name, name))
@@ -125,11 +128,12 @@ static const struct scheme_use *own_use(const struct problem *p, const struct sc
 }
 
 /* A variant with parameters as inline YAML ("{warmup: 2}", NULL: none). */
-static bool bind_use(struct arena *a, const struct scheme *s, const char *name, const char *params,
-                     struct diag *d, struct scheme_use *out)
+static bool bind_use(struct arena *a, const struct scheme *s, const char *name,
+                     const char *params, struct diag *d, struct scheme_use *out)
 {
     const char *rest = params && strcmp(params, "{}") != 0 ? params + 1 : "}";
-    const char *text = arena_printf(a, "{scheme: \"%s\"%s%s", name, *rest == '}' ? "" : ", ", rest);
+    const char *text =
+        arena_printf(a, "{scheme: \"%s\"%s%s", name, *rest == '}' ? "" : ", ", rest);
     struct doc_node *doc = NULL;
     size_t n;
 
@@ -138,7 +142,8 @@ static bool bind_use(struct arena *a, const struct scheme *s, const char *name, 
 }
 
 /* One try: binds and plans; the row says how it went. */
-static void try_row(struct comparing *c, const struct scheme *s, const char *params, struct compare_row *row)
+static void try_row(struct comparing *c, const struct scheme *s, const char *params,
+                    struct compare_row *row)
 {
     struct diag *d = diag_new(c->a);
 
@@ -151,7 +156,8 @@ static void try_row(struct comparing *c, const struct scheme *s, const char *par
     plan_row(c, &c->bare, &row->use, row);
 }
 
-/* The parameters for comparison are a scheme's, not a variant's: one that refuses them gets its defaults. */
+/* The parameters for comparison are a scheme's, not a variant's: one that refuses them gets
+ * its defaults. */
 static void scheme_row(struct comparing *c, const struct scheme *s, const char *name)
 {
     struct compare_row row = {.name = name, .use = {.scheme = s, .name = name}, .params = ""};
@@ -220,10 +226,11 @@ static bool check_names(struct arena *a, const char *names, struct diag *d)
         if (found)
             continue;
         near = doc_nearest(word, known, n);
-        ok = diag_add(d, DIAG_USAGE, (struct loc){0},
-                      near ? "--schemes: there is no scheme '%s'; did you mean '%s'?"
-                           : "--schemes: there is no scheme '%s'; `kvbudget list schemes` has them all",
-                      word, near);
+        ok = diag_add(
+            d, DIAG_USAGE, (struct loc){0},
+            near ? "--schemes: there is no scheme '%s'; did you mean '%s'?"
+                 : "--schemes: there is no scheme '%s'; `kvbudget list schemes` has them all",
+            word, near);
     }
     return ok;
 }
@@ -243,14 +250,16 @@ static void all_schemes(struct comparing *c, const char *names)
             }
 }
 
-/* As shipped: no sharing but the model's own, nothing dropped, the format the checkpoint asks for. */
+/* As shipped: no sharing but the model's own, nothing dropped, the format the checkpoint
+ * asks for. */
 static void strip(struct problem *p)
 {
     const char *format = p->model.quant.kv_format;
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < p->n_uses; i++)
-        if (p->uses[i].scheme->axis == AXIS_STORAGE && format && !strcmp(p->uses[i].name, format))
+        if (p->uses[i].scheme->axis == AXIS_STORAGE && format &&
+            !strcmp(p->uses[i].name, format))
             p->uses[n++] = p->uses[i];
     p->n_uses = n;
 }
@@ -258,9 +267,11 @@ static void strip(struct problem *p)
 /* Whether the spec asks for more than the model as shipped. */
 static bool differs(const struct problem *p)
 {
-    const char *plain = p->model.quant.kv_format ? p->model.quant.kv_format : p->shipped.storage;
+    const char *plain =
+        p->model.quant.kv_format ? p->model.quant.kv_format : p->shipped.storage;
 
-    return p->spec->cache.sharing || p->spec->cache.eviction || strcmp(p->layout.storage, plain) != 0;
+    return p->spec->cache.sharing || p->spec->cache.eviction ||
+           strcmp(p->layout.storage, plain) != 0;
 }
 
 bool compare_schemes(struct arena *a, const struct problem *p, const struct profiles *profiles,
@@ -288,7 +299,7 @@ bool compare_schemes(struct arena *a, const struct problem *p, const struct prof
     return true;
 }
 
-/* --- order and front --------------------------------------------------------------------------------- */
+/* --- order and front ---------------------------------------------------------------------- */
 
 static double by_token(const struct compare_row *r)
 {
@@ -335,7 +346,8 @@ static const struct {
 enum { N_COLUMNS = sizeof columns / sizeof *columns };
 
 /* Whether b belongs before a. */
-static bool before(const struct compare_row *b, const struct compare_row *a, compare_goal_fn goal)
+static bool before(const struct compare_row *b, const struct compare_row *a,
+                   compare_goal_fn goal)
 {
     if (a->status != b->status)
         return b->status < a->status;
@@ -364,18 +376,19 @@ bool compare_sort(struct compare *c, const char *column, struct diag *d)
     }
     near = doc_nearest(column, names, N_COLUMNS);
     if (near)
-        return diag_add(d, DIAG_USAGE, (struct loc){0}, "--sort: there is no column '%s'; did you mean '%s'?",
-                        column, near);
+        return diag_add(d, DIAG_USAGE, (struct loc){0},
+                        "--sort: there is no column '%s'; did you mean '%s'?", column, near);
     a = arena_new();
     for (size_t i = 0; i < N_COLUMNS; i++)
         list = arena_printf(a, "%s%s%s", list, i ? ", " : "", names[i]);
-    diag_add(d, DIAG_USAGE, (struct loc){0}, "--sort: there is no column '%s'; the columns are %s", column, list);
+    diag_add(d, DIAG_USAGE, (struct loc){0},
+             "--sort: there is no column '%s'; the columns are %s", column, list);
     arena_free(a);
     return false;
 }
 
-static bool beats(const struct compare_row *b, const struct compare_row *a, const compare_goal_fn *goals,
-                  size_t n_goals)
+static bool beats(const struct compare_row *b, const struct compare_row *a,
+                  const compare_goal_fn *goals, size_t n_goals)
 {
     bool better = false;
 
@@ -396,7 +409,8 @@ size_t compare_front(struct compare *c, const compare_goal_fn *goals, size_t n_g
         struct compare_row *r = &c->rows[i];
         r->on_front = r->status == COMPARE_OK;
         for (size_t k = 0; k < c->n && r->on_front; k++)
-            r->on_front = c->rows[k].status != COMPARE_OK || !beats(&c->rows[k], r, goals, n_goals);
+            r->on_front =
+                c->rows[k].status != COMPARE_OK || !beats(&c->rows[k], r, goals, n_goals);
         n += r->on_front;
     }
     return n;

@@ -6,17 +6,14 @@
 #include "planner/plan/compare.h"
 #include "planner/plan/params.h"
 
-/* --- JSON ------------------------------------------------------------------------------------------- */
+/* --- JSON --------------------------------------------------------------------------------- */
 
 static const char *status_name(enum compare_status s)
 {
     switch (s) {
-    case COMPARE_OK:
-        return "ok";
-    case COMPARE_REFUSED:
-        return "refused";
-    case COMPARE_UNSUPPORTED:
-        return "unsupported";
+    case COMPARE_OK: return "ok";
+    case COMPARE_REFUSED: return "refused";
+    case COMPARE_UNSUPPORTED: return "unsupported";
     }
     return "?";
 }
@@ -59,8 +56,8 @@ static void add_ratios(cJSON *o, const struct compare_row *r, const struct compa
     json_double(o, "prefill_seconds_per_sequence", ratio(r->prompt_s, base->prompt_s));
 }
 
-static void add_row(struct arena *a, cJSON *list, const struct model *m, const struct compare_row *r,
-                    const struct compare_row *base)
+static void add_row(struct arena *a, cJSON *list, const struct model *m,
+                    const struct compare_row *r, const struct compare_row *base)
 {
     cJSON *o = json_object(list, NULL), *warnings;
     const struct scheme *s = r->use.scheme;
@@ -110,10 +107,25 @@ cJSON *compare_json(struct arena *a, const char *name, const struct problem *p,
     return root;
 }
 
-/* --- table -------------------------------------------------------------------------------------------- */
+/* --- table -------------------------------------------------------------------------------- */
 
-enum { COL_SCHEME, COL_PARAMS, COL_TOKEN, COL_TOKEN_X, COL_PREFILLED, COL_PREFILLED_X, COL_BATCH, COL_BATCH_X,
-       COL_CONTEXT, COL_SPEED, COL_SPEED_X, COL_PREFILL, COL_PREFILL_X, COL_MARKS, N_COLS };
+enum {
+    COL_SCHEME,
+    COL_PARAMS,
+    COL_TOKEN,
+    COL_TOKEN_X,
+    COL_PREFILLED,
+    COL_PREFILLED_X,
+    COL_BATCH,
+    COL_BATCH_X,
+    COL_CONTEXT,
+    COL_SPEED,
+    COL_SPEED_X,
+    COL_PREFILL,
+    COL_PREFILL_X,
+    COL_MARKS,
+    N_COLS
+};
 
 static const char *times(struct arena *a, double v, double of)
 {
@@ -128,7 +140,8 @@ static const char *count_text(struct arena *a, uint64_t n, enum limit why)
 {
     char buf[32];
 
-    return why == LIMIT_NONE ? "no limit" : arena_strdup(a, unit_format_count(n, buf, sizeof buf));
+    return why == LIMIT_NONE ? "no limit"
+                             : arena_strdup(a, unit_format_count(n, buf, sizeof buf));
 }
 
 static const char *speed_text(struct arena *a, double per_s)
@@ -143,18 +156,21 @@ static const char *speed_text(struct arena *a, double per_s)
 /* T needs training, ! does not fit, * the spec's own parameters. */
 static const char *marks_text(struct arena *a, const struct compare_row *r)
 {
-    return arena_printf(a, "%s%s%s", r->needs_training ? "T" : "", r->fits ? "" : "!", r->own ? "*" : "");
+    return arena_printf(a, "%s%s%s", r->needs_training ? "T" : "", r->fits ? "" : "!",
+                        r->own ? "*" : "");
 }
 
-static void put_figures(struct arena *a, const struct compare_row *r, const struct compare_row *base,
-                        const char *cell[N_COLS])
+static void put_figures(struct arena *a, const struct compare_row *r,
+                        const struct compare_row *base, const char *cell[N_COLS])
 {
     char buf[32];
 
     cell[COL_TOKEN] = arena_strdup(a, unit_format_bytes(r->token_bytes, buf, sizeof buf));
     cell[COL_TOKEN_X] = times(a, (double)r->token_bytes, (double)base->token_bytes);
-    cell[COL_PREFILLED] = arena_strdup(a, unit_format_bytes(r->after_prefill_bytes, buf, sizeof buf));
-    cell[COL_PREFILLED_X] = times(a, (double)r->after_prefill_bytes, (double)base->after_prefill_bytes);
+    cell[COL_PREFILLED] =
+        arena_strdup(a, unit_format_bytes(r->after_prefill_bytes, buf, sizeof buf));
+    cell[COL_PREFILLED_X] =
+        times(a, (double)r->after_prefill_bytes, (double)base->after_prefill_bytes);
     cell[COL_BATCH] = count_text(a, r->max_batch, r->batch_limit);
     cell[COL_BATCH_X] = times(a, (double)r->max_batch, (double)base->max_batch);
     cell[COL_CONTEXT] = count_text(a, r->max_context, r->context_limit);
@@ -206,9 +222,11 @@ static const char *quality_text(struct arena *a, const struct evidence_near *nea
 {
     const struct evidence_row *r = near->row;
     const char *plain = r->has_baseline ? arena_printf(a, ", plain %.6g", r->baseline) : "";
-    const char *unsure = strcmp(r->confidence, "primary") ? arena_printf(a, ", %s", r->confidence) : "";
+    const char *unsure =
+        strcmp(r->confidence, "primary") ? arena_printf(a, ", %s", r->confidence) : "";
 
-    return arena_printf(a, "%.6g%s%s%s", r->value, plain, unsure, near->contested ? ", contested" : "");
+    return arena_printf(a, "%.6g%s%s%s", r->value, plain, unsure,
+                        near->contested ? ", contested" : "");
 }
 
 /* Published figures, as published: the setting nearest to each row's, and how near it is. */
@@ -251,14 +269,15 @@ static void put_marks(const struct compare *c, FILE *out)
 
 void compare_table(struct arena *a, const struct problem *p, const struct compare *c, FILE *out)
 {
-    static const char *const heads[N_COLS] = {"scheme", "parameters", "a token", "", "after prefill", "", "sequences",
-                                              "", "context", "tokens/s", "", "prefill", "", ""};
+    static const char *const heads[N_COLS] = {
+        "scheme", "parameters", "a token",  "", "after prefill", "", "sequences",
+        "",       "context",    "tokens/s", "", "prefill",       "", ""};
     struct table *t = table_new(a, N_COLS);
     const struct compare_row *before = NULL;
     char prompt[32], output[32];
 
-    fprintf(out, "%s on %u x %s, %s + %s tokens\n\n", p->model.name ? p->model.name : "inline", p->gpus,
-            p->gpu.name && *p->gpu.name ? p->gpu.name : "a GPU",
+    fprintf(out, "%s on %u x %s, %s + %s tokens\n\n", p->model.name ? p->model.name : "inline",
+            p->gpus, p->gpu.name && *p->gpu.name ? p->gpu.name : "a GPU",
             unit_format_count(p->workload.prompt, prompt, sizeof prompt),
             unit_format_count(p->workload.output, output, sizeof output));
     for (int col = 0; col < N_COLS; col++)
@@ -278,6 +297,7 @@ void compare_table(struct arena *a, const struct problem *p, const struct compar
     table_print(t, out);
     put_marks(c, out);
     put_quality(a, c, out);
-    put_reasons(a, c, COMPARE_REFUSED, "Not with this model, or not without more parameters:", out);
+    put_reasons(a, c, COMPARE_REFUSED,
+                "Not with this model, or not without more parameters:", out);
     put_reasons(a, c, COMPARE_UNSUPPORTED, "No figure can be given:", out);
 }

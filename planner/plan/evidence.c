@@ -6,7 +6,7 @@
 
 #include "planner/plan/params.h"
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------ */
 
 struct parsed {
     const char *model, *metric, *source, *confidence, *note;
@@ -21,7 +21,8 @@ static const struct field row_fields[] = {
                    "false for perplexity and bytes"),
     FIELD_REQUIRED(struct parsed, setting, "setting", F_NODE, 0, 0, "keys of the scheme"),
     FIELD_REQUIRED(struct parsed, value, "value", F_NODE, 0, 0, "as published"),
-    FIELD(struct parsed, baseline, "baseline", F_NODE, 0, 0, NULL, "the model without the scheme"),
+    FIELD(struct parsed, baseline, "baseline", F_NODE, 0, 0, NULL,
+          "the model without the scheme"),
     FIELD_REQUIRED(struct parsed, source, "source", F_TEXT, 0, 0, "paper and table"),
     FIELD(struct parsed, confidence, "confidence", F_TEXT, 0, 0, "unverified",
           "primary, secondary or unverified"),
@@ -33,7 +34,8 @@ static bool read_row(struct arena *a, const struct doc_node *n, struct diag *d,
 {
     struct parsed p = {0};
 
-    if (!bind_map(a, n, "evidence", row_fields, sizeof row_fields / sizeof *row_fields, NULL, d, &p))
+    if (!bind_map(a, n, "evidence", row_fields, sizeof row_fields / sizeof *row_fields, NULL, d,
+                  &p))
         return false;
     out->model = p.model;
     out->metric = p.metric;
@@ -74,7 +76,8 @@ static bool read_list(struct arena *a, const struct doc_node *file, enum evidenc
     return ok;
 }
 
-bool evidence_load(struct arena *a, const struct profiles *p, struct diag *d, struct evidence *out)
+bool evidence_load(struct arena *a, const struct profiles *p, struct diag *d,
+                   struct evidence *out)
 {
     struct rows rows = {0};
     size_t n;
@@ -84,7 +87,8 @@ bool evidence_load(struct arena *a, const struct profiles *p, struct diag *d, st
     for (size_t i = 0; i < n; i++) {
         const struct doc_node *file = profile_find(p, PROFILE_EVIDENCE, list[i].name, d);
         if (!file || !doc_get(file, "scheme")) {
-            ok = file ? diag_add(d, DIAG_INPUT, file->at, "evidence without the key 'scheme'") : false;
+            ok = file ? diag_add(d, DIAG_INPUT, file->at, "evidence without the key 'scheme'")
+                      : false;
             continue;
         }
         for (int kind = EVIDENCE_QUALITY; kind <= EVIDENCE_MEMORY; kind++)
@@ -94,7 +98,7 @@ bool evidence_load(struct arena *a, const struct profiles *p, struct diag *d, st
     return ok;
 }
 
-/* --- names ---------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------- */
 
 /* Letters and digits agree, case aside. */
 static bool same_word(const char *a, const char *b)
@@ -127,7 +131,7 @@ bool evidence_about(const struct evidence_row *r, const struct scheme_use *use)
     return same_word(r->scheme, use->name);
 }
 
-/* --- distance ------------------------------------------------------------------------------------- */
+/* --- distance ----------------------------------------------------------------------------- */
 
 static double apart(double a, double b)
 {
@@ -214,7 +218,7 @@ static const char *how_far(struct arena *a, const struct evidence_row *r,
                         evidence_same_model(r, m) ? "this model" : "another model");
 }
 
-/* --- the nearest ---------------------------------------------------------------------------------- */
+/* --- the nearest -------------------------------------------------------------------------- */
 
 /* The nearest row of a kind, of one metric (NULL = any). */
 static const struct evidence_row *nearest(struct arena *a, const struct evidence *e,
@@ -227,7 +231,8 @@ static const struct evidence_row *nearest(struct arena *a, const struct evidence
     for (size_t i = 0; i < e->n; i++) {
         const struct evidence_row *r = &e->rows[i];
         double far;
-        if (r->kind != kind || !evidence_about(r, use) || (metric && strcmp(metric, r->metric) != 0))
+        if (r->kind != kind || !evidence_about(r, use) ||
+            (metric && strcmp(metric, r->metric) != 0))
             continue;
         far = evidence_distance(a, r, use);
         if (best && (far > least || (far >= least && (evidence_same_model(best, m) ||
@@ -245,7 +250,8 @@ struct evidence_near evidence_nearest(struct arena *a, const struct evidence *e,
     struct evidence_near out = {.row = nearest(a, e, EVIDENCE_QUALITY, NULL, use, m)};
 
     for (size_t i = 0; i < e->n; i++)
-        out.contested += e->rows[i].kind == EVIDENCE_CONTESTED && evidence_about(&e->rows[i], use);
+        out.contested +=
+            e->rows[i].kind == EVIDENCE_CONTESTED && evidence_about(&e->rows[i], use);
     if (!out.row)
         return out;
     out.distance = evidence_distance(a, out.row, use);
@@ -254,7 +260,7 @@ struct evidence_near evidence_nearest(struct arena *a, const struct evidence *e,
     return out;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------ */
+/* --- JSON --------------------------------------------------------------------------------- */
 
 static void setting_json(const struct doc_node *setting, cJSON *to)
 {

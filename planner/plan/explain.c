@@ -1,6 +1,6 @@
-/* Explanations: the report's tree is walked, each figure finds its rule, and the rule writes formula,
- * numbers and sources. What the formulas are stands in explain_model.c, explain_memory.c and
- * explain_compute.c. */
+/* Explanations: the report's tree is walked, each figure finds its rule, and the rule writes
+ * formula, numbers and sources. What the formulas are stands in explain_model.c,
+ * explain_memory.c and explain_compute.c. */
 #include "planner/plan/explain.h"
 
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include "planner/base/unit.h"
 #include "planner/plan/explain_fill.h"
 
-/* --- writing ------------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------ */
 
 const char *explain_count(struct explain *e, uint64_t n)
 {
@@ -65,7 +65,8 @@ void explain_from_gpu(struct explain *e, enum gpu_fact f)
     const struct gpu_origin *o = &g->origin[f];
 
     if (o->source)
-        explain_source(e, "%s %s: %s%s", g->name && *g->name ? g->name : "GPU", gpu_fact_key(f), o->source,
+        explain_source(e, "%s %s: %s%s", g->name && *g->name ? g->name : "GPU", gpu_fact_key(f),
+                       o->source,
                        o->is_default ? " (a default, not a figure of this device)" : "");
 }
 
@@ -86,8 +87,8 @@ void explain_from_engine(struct explain *e)
 void explain_from_schemes(struct explain *e)
 {
     for (uint32_t i = 0; i < e->p->n_uses; i++)
-        explain_source(e, "%s %s: %s", scheme_axis_name(e->p->uses[i].scheme->axis), e->p->uses[i].name,
-                       e->p->uses[i].scheme->source);
+        explain_source(e, "%s %s: %s", scheme_axis_name(e->p->uses[i].scheme->axis),
+                       e->p->uses[i].name, e->p->uses[i].scheme->source);
 }
 
 void explain_from_spec(struct explain *e, const char *key)
@@ -106,7 +107,7 @@ struct extra_cost explain_extra(const struct explain *e, uint64_t decoded)
     return cost;
 }
 
-/* --- rules ---------------------------------------------------------------------------------------------- */
+/* --- rules -------------------------------------------------------------------------------- */
 
 /* A pattern against a path; `*` takes one name, which goes to *op. */
 static bool matches(const char *pattern, const char *path, enum op *op)
@@ -130,7 +131,7 @@ static bool matches(const char *pattern, const char *path, enum op *op)
 static const struct explain_rule *rule_of(const char *path, enum op *op)
 {
     const struct explain_rule *const tables[] = {explain_model_rules, explain_memory_rules,
-                                                 explain_compute_rules};
+                                                 explain_compute_rules, explain_seconds_rules};
 
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const struct explain_rule *r = tables[t]; r->path; r++)
@@ -157,7 +158,8 @@ static bool wanted(const char *path, const char *filter)
 
 static void add_entry(struct walk *w, const char *path, const cJSON *value)
 {
-    struct explain e = {.a = w->a, .p = w->in->problem, .plan = w->in->plan, .op = N_OPS, .put_in = ""};
+    struct explain e = {
+        .a = w->a, .p = w->in->problem, .plan = w->in->plan, .op = N_OPS, .put_in = ""};
     const struct explain_rule *rule = rule_of(path, &e.op);
     cJSON *o = json_object(w->list, NULL), *list, *copy = cJSON_Duplicate(value, 1);
 
@@ -200,7 +202,8 @@ static void walk(struct walk *w, const char *path, const cJSON *v)
         walk(w, arena_printf(w->a, "%s%s%s", path, *path ? "." : "", c->string), c);
 }
 
-cJSON *explain_json(struct arena *a, const struct report_in *in, const char *path, struct diag *d)
+cJSON *explain_json(struct arena *a, const struct report_in *in, const char *path,
+                    struct diag *d)
 {
     cJSON *report = report_json(in), *root = json_object(NULL, NULL);
     struct walk w = {.a = a, .in = in, .filter = path};
@@ -226,7 +229,7 @@ cJSON *explain_json(struct arena *a, const struct report_in *in, const char *pat
     return NULL;
 }
 
-/* --- text ------------------------------------------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------------------------- */
 
 static const char *text_at(const cJSON *o, const char *key)
 {

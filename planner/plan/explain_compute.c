@@ -1,19 +1,19 @@
-/* Explanations of FLOPs, bytes and seconds. FLOPs and bytes are of the whole model over all GPUs; seconds
- * are those of one rank of each pipeline stage, one stage after the other. */
+/* Explanations of FLOPs and bytes, of the whole model over all GPUs. */
 #include <string.h>
 
 #include "planner/plan/explain_fill.h"
 
-static uint64_t sequential_below(const struct problem *p)
+uint64_t explain_sequential_below(const struct problem *p)
 {
-    return p->layout.sequential_prefill ? UINT64_MAX
-                                        : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
+    return p->layout.sequential_prefill
+               ? UINT64_MAX
+               : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
 }
 
 /* The prompt of an upward map that is decoded token by token. */
-static bool is_sequential(const struct explain *e)
+bool explain_is_sequential(const struct explain *e)
 {
-    return e->p->whole_work.upward && e->p->workload.prompt <= sequential_below(e->p);
+    return e->p->whole_work.upward && e->p->workload.prompt <= explain_sequential_below(e->p);
 }
 
 static void from_work(struct explain *e)
@@ -23,7 +23,7 @@ static void from_work(struct explain *e)
     explain_from_spec(e, "workload");
 }
 
-/* --- FLOPs of an op ---------------------------------------------------------------------------------- */
+/* --- FLOPs of an op ----------------------------------------------------------------------- */
 
 static void put_linear(struct explain *e)
 {
@@ -32,15 +32,20 @@ static void put_linear(struct explain *e)
 
     if (!e->prefill) {
         if (w->token_flop[e->op] > 0)
-            explain_term(e, "%s x %s [sequences x FLOP a token]", b, explain_real(e, w->token_flop[e->op]));
+            explain_term(e, "%s x %s [sequences x FLOP a token]", b,
+                         explain_real(e, w->token_flop[e->op]));
         return;
     }
     if (w->prompt_flop[e->op] > 0 || w->last_flop[e->op] > 0)
-        explain_term(e, "%s x (%s x %s + %s) [sequences x (prompt x FLOP a token, passes counted, + the last token "
-                     "in layers that may be skipped)]", b, explain_count(e, e->p->workload.prompt),
-                     explain_real(e, w->prompt_flop[e->op]), explain_real(e, w->last_flop[e->op]));
+        explain_term(
+            e,
+            "%s x (%s x %s + %s) [sequences x (prompt x FLOP a token, passes counted, + the last token "
+            "in layers that may be skipped)]",
+            b, explain_count(e, e->p->workload.prompt), explain_real(e, w->prompt_flop[e->op]),
+            explain_real(e, w->last_flop[e->op]));
     if (e->op == OP_HEAD)
-        explain_term(e, "%s x %s [sequences x FLOP of one position]", b, explain_real(e, w->token_flop[OP_HEAD]));
+        explain_term(e, "%s x %s [sequences x FLOP of one position]", b,
+                     explain_real(e, w->token_flop[OP_HEAD]));
 }
 
 /* Elements a query head and key multiply in this op; 0: the class has no part in it. */
@@ -69,22 +74,25 @@ static void put_prefill_class(struct explain *e, const struct read_class *c)
     double pairs = work_pairs(n, window, r->mixer, r->diagonal_masked);
     uint64_t full = c->passes - c->early_passes;
 
-    explain_term(e, "%s x 2 x %u x %u x (%s x %s", explain_count(e, e->plan->batch), r->q_heads, width_of(e, r),
-                 explain_real(e, pairs), explain_count(e, full));
+    explain_term(e, "%s x 2 x %u x %u x (%s x %s", explain_count(e, e->plan->batch), r->q_heads,
+                 width_of(e, r), explain_real(e, pairs), explain_count(e, full));
     if (c->early_passes)
         explain_put(e, " + %s x %s", explain_count(e, window ? u64_min(n, window) : n),
                     explain_count(e, c->early_passes));
-    explain_put(e, ") [sequences x 2 x query heads x width x (causal pairs x passes over layers%s)]",
-                c->early_passes ? " + keys of the last token x passes" : "");
+    explain_put(
+        e, ") [sequences x 2 x query heads x width x (causal pairs x passes over layers%s)]",
+        c->early_passes ? " + keys of the last token x passes" : "");
 }
 
 static void put_decode_class(struct explain *e, const struct read_class *c)
 {
-    uint64_t keys = row_attended_tokens(&c->reader, &c->source, e->plan->decode_prompt, e->plan->decode_decoded);
+    uint64_t keys = row_attended_tokens(&c->reader, &c->source, e->plan->decode_prompt,
+                                        e->plan->decode_decoded);
 
-    explain_term(e, "%s x %u x %s x 2 x %u x %u [sequences x layers x keys x 2 x query heads x width]",
-                 explain_count(e, e->plan->batch), c->count, explain_count(e, keys), c->reader.q_heads,
-                 width_of(e, &c->reader));
+    explain_term(
+        e, "%s x %u x %s x 2 x %u x %u [sequences x layers x keys x 2 x query heads x width]",
+        explain_count(e, e->plan->batch), c->count, explain_count(e, keys), c->reader.q_heads,
+        width_of(e, &c->reader));
 }
 
 static void put_dequantize(struct explain *e)
@@ -94,12 +102,16 @@ static void put_dequantize(struct explain *e)
     for (uint32_t i = 0; i < f->n_reads; i++) {
         const struct read_class *c = &f->reads[i];
         const struct cache_row *s = &c->source;
-        uint64_t keys = row_attended_tokens(&c->reader, s, e->plan->decode_prompt, e->plan->decode_decoded);
+        uint64_t keys =
+            row_attended_tokens(&c->reader, s, e->plan->decode_prompt, e->plan->decode_decoded);
         if (!s->k_format.dequant_flop && !(s->v_dim && s->v_format.dequant_flop))
             continue;
-        explain_term(e, "%s x %u x %s x %u x (%u x %u + %u x %u) [sequences x layers x keys x heads x (K x FLOP + V x "
-                     "FLOP)]", explain_count(e, e->plan->batch), c->count, explain_count(e, keys), s->stored_heads,
-                     s->k_dim, s->k_format.dequant_flop, s->v_dim, s->v_format.dequant_flop);
+        explain_term(
+            e,
+            "%s x %u x %s x %u x (%u x %u + %u x %u) [sequences x layers x keys x heads x (K x FLOP + V x "
+            "FLOP)]",
+            explain_count(e, e->plan->batch), c->count, explain_count(e, keys), s->stored_heads,
+            s->k_dim, s->k_format.dequant_flop, s->v_dim, s->v_format.dequant_flop);
     }
 }
 
@@ -107,13 +119,15 @@ static void put_scheme_flop(struct explain *e)
 {
     struct extra_cost cost = explain_extra(e, e->plan->decode_decoded);
 
-    explain_term(e, "%s x %s [sequences x FLOP of the schemes]", explain_count(e, e->plan->batch),
+    explain_term(e, "%s x %s [sequences x FLOP of the schemes]",
+                 explain_count(e, e->plan->batch),
                  explain_real(e, e->prefill ? cost.prefill_flop : cost.decode_flop));
 }
 
 static void put_steps(struct explain *e)
 {
-    e->formula = "the prompt is decoded token by token: the sum over its steps, logits of the last alone";
+    e->formula =
+        "the prompt is decoded token by token: the sum over its steps, logits of the last alone";
     e->statement = true;
     explain_put(e, "%s [steps]", explain_count(e, e->p->workload.prompt));
 }
@@ -123,7 +137,7 @@ static void op_flops(struct explain *e)
     const struct fold *f = &e->p->whole;
 
     from_work(e);
-    if (e->prefill && is_sequential(e)) {
+    if (e->prefill && explain_is_sequential(e)) {
         put_steps(e);
         return;
     }
@@ -144,7 +158,7 @@ static void op_flops(struct explain *e)
         explain_put(e, "0");
 }
 
-/* --- bytes of an op ------------------------------------------------------------------------------------ */
+/* --- bytes of an op ----------------------------------------------------------------------- */
 
 static void put_weights(struct explain *e)
 {
@@ -153,13 +167,14 @@ static void put_weights(struct explain *e)
     uint64_t tokens = e->prefill ? e->p->workload.prompt * e->plan->batch : e->plan->batch;
 
     if (read)
-        explain_term(e, "%s [weights%s]", explain_count(e, read), e->prefill ? ", passes counted" : "");
+        explain_term(e, "%s [weights%s]", explain_count(e, read),
+                     e->prefill ? ", passes counted" : "");
     for (uint32_t i = 0; i < w->n_experts && e->op == OP_EXPERTS; i++) {
         const struct expert_class *c = &w->experts[i];
         explain_term(e, "%s x %s [routed experts x share that %s tokens touch, top %u of %u]",
                      explain_count(e, e->prefill ? c->bytes_passes : c->bytes),
-                     explain_real(e, work_expert_share(c->experts, c->top_k, tokens)), explain_count(e, tokens),
-                     c->top_k, c->experts);
+                     explain_real(e, work_expert_share(c->experts, c->top_k, tokens)),
+                     explain_count(e, tokens), c->top_k, c->experts);
     }
 }
 
@@ -171,12 +186,14 @@ static void put_prefill_cache(struct explain *e)
     for (uint32_t i = 0; i < f->n_reads && e->op == OP_SCORES; i++) {
         const struct read_class *c = &f->reads[i];
         uint64_t seen = row_unpruned_tokens(&c->source, n);
-        explain_term(e, "%s x %s x %s [sequences x passes over layers x cache read]", explain_count(e, e->plan->batch),
-                     explain_count(e, c->passes), explain_count(e, row_bytes(&c->source, n, seen, &e->ck)));
+        explain_term(e, "%s x %s x %s [sequences x passes over layers x cache read]",
+                     explain_count(e, e->plan->batch), explain_count(e, c->passes),
+                     explain_count(e, row_bytes(&c->source, n, seen, &e->ck)));
     }
     if (e->op == OP_QKV)
-        explain_term(e, "%s x %s x %s [sequences x prompt x cache written a token]", explain_count(e, e->plan->batch),
-                     explain_count(e, n), explain_count(e, fold_token_bytes(f, false, &e->ck)));
+        explain_term(e, "%s x %s x %s [sequences x prompt x cache written a token]",
+                     explain_count(e, e->plan->batch), explain_count(e, n),
+                     explain_count(e, fold_token_bytes(f, false, &e->ck)));
 }
 
 /* What a step reads of the cache goes to scores and values by the widths of K and V. */
@@ -194,10 +211,12 @@ static void put_decode_cache(struct explain *e)
             continue;
         explain_term(e, "%s x %u x %s x %u / %u [sequences x layers x cache read x share]",
                      explain_count(e, e->plan->batch), c->count,
-                     explain_count(e, row_bytes(s, n, keys, &e->ck)), part, s->k_dim + s->v_dim);
+                     explain_count(e, row_bytes(s, n, keys, &e->ck)), part,
+                     s->k_dim + s->v_dim);
     }
     if (e->op == OP_QKV)
-        explain_term(e, "%s x %s [sequences x cache written a step]", explain_count(e, e->plan->batch),
+        explain_term(e, "%s x %s [sequences x cache written a step]",
+                     explain_count(e, e->plan->batch),
                      explain_count(e, fold_decode_write_bytes(f, &e->ck) - f->state_bytes));
 }
 
@@ -207,7 +226,7 @@ static void op_bytes(struct explain *e)
     const char *b = explain_count(e, e->plan->batch);
 
     from_work(e);
-    if (e->prefill && is_sequential(e)) {
+    if (e->prefill && explain_is_sequential(e)) {
         put_steps(e);
         return;
     }
@@ -224,109 +243,16 @@ static void op_bytes(struct explain *e)
                      explain_count(e, cost.transient_prefill_bytes));
     else if (e->op == OP_SCHEME)
         explain_term(e, "%s x (%s + %s) [sequences x (read + written by the schemes)]", b,
-                     explain_count(e, cost.decode_read_bytes), explain_count(e, cost.decode_write_bytes));
+                     explain_count(e, cost.decode_read_bytes),
+                     explain_count(e, cost.decode_write_bytes));
     if (!*e->put_in)
         explain_put(e, "0");
 }
 
-/* --- seconds --------------------------------------------------------------------------------------------- */
-
-static void from_rates(struct explain *e, bool attention)
-{
-    const struct gpu *g = &e->p->gpu;
-    double rate = attention ? e->p->machine.attention_flop_per_s : e->p->machine.gemm_flop_per_s;
-
-    explain_from_gpu(e, GPU_FACT_BANDWIDTH);
-    explain_from_gpu(e, attention ? GPU_FACT_DECODE_BANDWIDTH : GPU_FACT_WEIGHT_BANDWIDTH);
-    for (int t = GPU_DTYPES - 1; t >= 0; t--) {
-        double mine = g->peak_flop_per_s[t] * gpu_gemm_ratio(g, (enum gpu_dtype)t);
-        if (mine < rate || mine > rate || mine <= 0)
-            continue;
-        explain_from_gpu(e, (enum gpu_fact)(GPU_FACT_PEAK + t));
-        explain_from_gpu(e, gpu_gemm_fact((enum gpu_dtype)t));
-        return;
-    }
-}
-
-/* What one rank of a stage does in a pass, as the plan times it. */
-static struct tally rank_tally(const struct explain *e, const struct stage *s, uint32_t *messages)
-{
-    const struct problem *p = e->p;
-    struct extra_cost cost = explain_extra(e, e->plan->decode_decoded);
-    uint64_t replica = ck_ceil_div(e->plan->batch, p->parallel.dp);
-    double share = 1.0 / (p->parallel.tp * (double)p->n_stages * p->parallel.dp), b = (double)e->plan->batch;
-    struct tally t = {{0}, {0}};
-
-    if (e->prefill) {
-        t.flop[OP_SCHEME] = cost.prefill_flop * b * share;
-        t.bytes[OP_SCHEME] = 2.0 * (double)cost.transient_prefill_bytes * b * share;
-        work_prefill(&s->work, &s->fold, p->workload.prompt, replica, sequential_below(p), &t);
-    } else {
-        t.flop[OP_SCHEME] = cost.decode_flop * b * share;
-        t.bytes[OP_SCHEME] = (double)(cost.decode_read_bytes + cost.decode_write_bytes) * b * share;
-        work_decode(&s->work, &s->fold, e->plan->decode_prompt, e->plan->decode_decoded, replica, &t);
-    }
-    *messages = roofline_collectives(&p->model, p->parallel, s->work.layers,
-                                     (double)(e->prefill ? p->workload.prompt * replica : replica), &t);
-    return t;
-}
-
-static void put_launches(struct explain *e, const struct stage *s)
-{
-    uint64_t passes = e->prefill && is_sequential(e) ? e->p->workload.prompt : 1;
-
-    e->formula = "kernels x time to launch one";
-    explain_term(e, "%u x %u x %s x %s [kernels a layer x layers x passes x seconds]", KERNELS_PER_LAYER,
-                 s->work.layers, explain_count(e, passes), explain_real(e, e->p->machine.kernel_launch_s));
-    explain_from_gpu(e, GPU_FACT_KERNEL_LAUNCH);
-    explain_source(e, "kernels a layer: counted, without fusion (norms, QKV, RoPE with append, attention, output, "
-                      "MLP)");
-}
-
-static void put_messages(struct explain *e, const struct tally *t, uint32_t messages)
-{
-    const struct machine *m = &e->p->machine;
-
-    e->formula = "bytes between GPUs / rate of their link + messages x latency";
-    if (m->peer_bytes_per_s <= 0) {
-        explain_term(e, "0");
-        return;
-    }
-    explain_term(e, "%s / %s + %u x %s", explain_real(e, t->bytes[OP_COLLECTIVE]), explain_real(e, m->peer_bytes_per_s),
-                 messages, explain_real(e, m->peer_latency_s));
-    explain_from_gpu(e, GPU_FACT_NVLINK);
-    explain_from_gpu(e, GPU_FACT_LINK);
-    explain_from_gpu(e, GPU_FACT_LINK_SHARE);
-}
-
-static void op_seconds(struct explain *e)
-{
-    const struct problem *p = e->p;
-    const struct machine *m = &p->machine;
-    bool cache = is_attention(e->op) || e->op == OP_SCHEME || e->op == OP_DEQUANT;
-
-    for (uint32_t i = 0; i < p->n_stages; i++) {
-        uint32_t messages;
-        struct tally t = rank_tally(e, &p->stages[i], &messages);
-        if (e->op == OP_LAUNCH)
-            put_launches(e, &p->stages[i]);
-        else if (e->op == OP_COLLECTIVE)
-            put_messages(e, &t, messages);
-        else
-            explain_term(e, "max(%s / %s, %s / %s) [bytes / bytes a second, FLOP / FLOP a second]",
-                         explain_real(e, t.bytes[e->op]),
-                         explain_real(e, cache ? m->cache_bytes_per_s : m->weight_bytes_per_s),
-                         explain_real(e, t.flop[e->op]),
-                         explain_real(e, cache ? m->attention_flop_per_s : m->gemm_flop_per_s));
-    }
-    if (e->op != OP_LAUNCH && e->op != OP_COLLECTIVE)
-        from_rates(e, cache);
-}
-
-/* --- sums --------------------------------------------------------------------------------------------------- */
+/* --- sums --------------------------------------------------------------------------------- */
 
 /* "a [qkv] + b [mlp] + ..." */
-static const char *sum_of(struct explain *e, const double v[N_OPS], bool collectives)
+const char *explain_sum(struct explain *e, const double v[N_OPS], bool collectives)
 {
     const char *s = "";
 
@@ -339,39 +265,16 @@ static const char *sum_of(struct explain *e, const double v[N_OPS], bool collect
 
 static void flops(struct explain *e)
 {
-    explain_put(e, "%s", sum_of(e, e->prefill ? e->plan->prefill.flop : e->plan->decode.flop, true));
+    explain_put(
+        e, "%s",
+        explain_sum(e, e->prefill ? e->plan->prefill.flop : e->plan->decode.flop, true));
     from_work(e);
 }
 
 static void prefill_bytes(struct explain *e)
 {
-    explain_put(e, "%s", sum_of(e, e->plan->prefill.bytes, false));
+    explain_put(e, "%s", explain_sum(e, e->plan->prefill.bytes, false));
     from_work(e);
-}
-
-/* Sum over ops; where something crosses the host link, the longer of the two. */
-static void put_seconds(struct explain *e, const double by_op[N_OPS], double link_s)
-{
-    const char *sum = sum_of(e, by_op, true);
-
-    if (link_s > 0)
-        explain_put(e, "max(%s, %s [host link])", sum, explain_real(e, link_s));
-    else
-        explain_put(e, "%s", sum);
-    from_rates(e, false);
-    from_rates(e, true);
-    explain_from_gpu(e, GPU_FACT_KERNEL_LAUNCH);
-}
-
-static void prefill_seconds(struct explain *e)
-{
-    put_seconds(e, e->plan->prefill_op_s, e->plan->prefill_link_s);
-}
-
-static void prefill_each(struct explain *e)
-{
-    explain_put(e, "%s [seconds] / %s [sequences]", explain_real(e, e->plan->prefill_s),
-                explain_count(e, e->plan->batch));
 }
 
 /* The new token's K/V and states, and what the schemes update, of the whole batch. */
@@ -383,12 +286,14 @@ static const char *written_of(struct explain *e)
     return arena_printf(e->a, "%s x (%s [K/V of a token] + %s [states] + %s [schemes])",
                         explain_count(e, e->plan->batch),
                         explain_count(e, fold_decode_write_bytes(f, &e->ck) - f->state_bytes),
-                        explain_count(e, f->state_bytes), explain_count(e, cost.decode_write_bytes));
+                        explain_count(e, f->state_bytes),
+                        explain_count(e, cost.decode_write_bytes));
 }
 
 static void bytes_read(struct explain *e)
 {
-    explain_put(e, "max(0, %s - %s [written])", sum_of(e, e->plan->decode.bytes, false), written_of(e));
+    explain_put(e, "max(0, %s - %s [written])", explain_sum(e, e->plan->decode.bytes, false),
+                written_of(e));
     from_work(e);
 }
 
@@ -409,58 +314,11 @@ static void cache_read(struct explain *e)
         uint64_t n = e->plan->decode_prompt;
         uint64_t keys = row_attended_tokens(&c->reader, &c->source, n, e->plan->decode_decoded);
         explain_put(e, " + %u x %s [layers x bytes of %s keys]", c->count,
-                    explain_count(e, row_bytes(&c->source, n, keys, &e->ck)), explain_count(e, keys));
+                    explain_count(e, row_bytes(&c->source, n, keys, &e->ck)),
+                    explain_count(e, keys));
     }
     explain_put(e, ")");
     from_work(e);
-}
-
-static void decode_seconds(struct explain *e)
-{
-    put_seconds(e, e->plan->decode_op_s, e->plan->decode_link_s);
-}
-
-static void tokens_per_second(struct explain *e)
-{
-    explain_put(e, "%s [sequences] / %s [seconds a step]", explain_count(e, e->plan->batch),
-                explain_real(e, e->plan->decode_s));
-}
-
-/* Bytes that cross one host link of each stage: "layers + share x cache x sequences". */
-static const char *link_of(struct explain *e)
-{
-    const struct problem *p = e->p;
-    uint64_t replica = ck_ceil_div(e->plan->batch, p->parallel.dp), n = p->workload.prompt;
-    const char *s = "";
-
-    for (uint32_t i = 0; i < p->n_stages; i++) {
-        const struct stage *g = &p->stages[i];
-        uint64_t layers = e->prefill ? g->work.offloaded_prefill_bytes : g->work.offloaded_bytes;
-        uint64_t cache = e->prefill
-                             ? fold_resident_bytes(&g->fold, n, 0, p->block_tokens, &e->ck)
-                             : fold_decode_read_bytes(&g->fold, n, e->plan->decode_decoded, &e->ck);
-        s = arena_printf(e->a, "%s%s%s [offloaded layers%s] + %s x %s x %s [share x cache %s x sequences]", s,
-                         *s ? " + " : "", explain_count(e, layers), e->prefill ? ", passes counted" : "",
-                         explain_real(e, p->offload), explain_count(e, cache), explain_count(e, replica),
-                         e->prefill ? "left" : "read");
-    }
-    return s;
-}
-
-static void link_bytes(struct explain *e)
-{
-    explain_put(e, "(%s) x %u [ranks]", link_of(e),
-                e->p->parallel.tp * e->p->parallel.cp * e->p->parallel.dp);
-    explain_from_spec(e, "cache.offload, weights.offload_layers");
-}
-
-static void link_seconds(struct explain *e)
-{
-    explain_put(e, "(%s) / %s [bytes a second]", link_of(e),
-                explain_real(e, e->p->machine.link_bytes_per_s));
-    explain_from_spec(e, "hardware.link, where given");
-    explain_from_gpu(e, GPU_FACT_LINK);
-    explain_from_gpu(e, GPU_FACT_LINK_SHARE);
 }
 
 static void batch(struct explain *e)
@@ -472,7 +330,8 @@ static void batch(struct explain *e)
 
 static void context(struct explain *e)
 {
-    explain_put(e, "%s [prompt] + floor(%s [output] / 2)", explain_count(e, e->p->workload.prompt),
+    explain_put(e, "%s [prompt] + floor(%s [output] / 2)",
+                explain_count(e, e->p->workload.prompt),
                 explain_count(e, e->p->workload.output));
     explain_from_spec(e, "workload");
 }
@@ -484,8 +343,9 @@ static const char *units_of(struct explain *e)
 
     for (uint32_t i = 0; i < l->n_layers; i++)
         often += l->passes[i] > 1;
-    return arena_printf(e->a, "(%u x (%u + 3 x %u) [layers that iterate] + %u x 3 [others]) / %u", often,
-                        l->forward_passes, l->backward_passes, l->n_layers - often, l->n_layers);
+    return arena_printf(
+        e->a, "(%u x (%u + 3 x %u) [layers that iterate] + %u x 3 [others]) / %u", often,
+        l->forward_passes, l->backward_passes, l->n_layers - often, l->n_layers);
 }
 
 static void forward_units(struct explain *e)
@@ -506,41 +366,33 @@ static void passes(struct explain *e)
     explain_from_schemes(e);
 }
 
-/* --- the table -------------------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------- */
 
-static const char flop_rule[] = "2 x multiplications: FLOP a token x tokens, and causal query-key pairs x width";
+static const char flop_rule[] =
+    "2 x multiplications: FLOP a token x tokens, and causal query-key pairs x width";
 static const char bytes_rule[] = "weights once a pass, the cache once a sequence";
-static const char seconds_rule[] = "the longer of bytes by bandwidth and FLOP by peak, each at the share that kernels "
-                                   "reach; over the stages";
 
 const struct explain_rule explain_compute_rules[] = {
     {"compute.batch", "sequences", "", batch},
-    {"compute.decode_context_tokens", "tokens", "the mean context of the decode: prompt and half the output", context},
+    {"compute.decode_context_tokens", "tokens",
+     "the mean context of the decode: prompt and half the output", context},
     {"compute.prefill.flops", "FLOP", "sum over ops", flops},
-    {"compute.prefill.bytes", "bytes", "sum over ops, what goes between GPUs apart", prefill_bytes},
-    {"compute.prefill.seconds", "s", "sum over ops; copies over the host link overlap, the longer decides",
-     prefill_seconds},
-    {"compute.prefill.link_bytes", "bytes", "what crosses the host links in a prefill", link_bytes},
-    {"compute.prefill.link_seconds", "s", "what crosses one link of each stage, by its rate", link_seconds},
-    {"compute.prefill.seconds_per_sequence", "s", "prefill by sequences", prefill_each},
-    {"compute.prefill.passes_per_layer", "", "for each layer, how often it runs over the prompt", passes},
+    {"compute.prefill.bytes", "bytes", "sum over ops, what goes between GPUs apart",
+     prefill_bytes},
+    {"compute.prefill.passes_per_layer", "",
+     "for each layer, how often it runs over the prompt", passes},
     {"compute.prefill.by_op.*.flops", "FLOP", flop_rule, op_flops},
     {"compute.prefill.by_op.*.bytes", "bytes", bytes_rule, op_bytes},
-    {"compute.prefill.by_op.*.seconds", "s", seconds_rule, op_seconds},
     {"compute.decode.flops", "FLOP", "sum over ops", flops},
     {"compute.decode.bytes_read", "bytes", "sum over ops, less what is written", bytes_read},
-    {"compute.decode.bytes_written", "bytes", "what a step appends and updates, of all sequences", bytes_written},
-    {"compute.decode.cache_bytes_read", "bytes", "what a step reads of the cache, of all sequences", cache_read},
-    {"compute.decode.seconds", "s", "sum over ops; copies over the host link overlap, the longer decides",
-     decode_seconds},
-    {"compute.decode.tokens_per_second", "1/s", "a token a sequence and step", tokens_per_second},
-    {"compute.decode.link_bytes", "bytes", "what crosses the host links in a step", link_bytes},
-    {"compute.decode.link_seconds", "s", "what crosses one link of each stage, by its rate", link_seconds},
+    {"compute.decode.bytes_written", "bytes",
+     "what a step appends and updates, of all sequences", bytes_written},
+    {"compute.decode.cache_bytes_read", "bytes",
+     "what a step reads of the cache, of all sequences", cache_read},
     {"compute.decode.by_op.*.flops", "FLOP", flop_rule, op_flops},
     {"compute.decode.by_op.*.bytes", "bytes", bytes_rule, op_bytes},
-    {"compute.decode.by_op.*.seconds", "s", seconds_rule, op_seconds},
-    {"compute.training.forward_units", "", "mean over layers of forward + 2 x backward passes; 3 = a plain layer",
-     forward_units},
+    {"compute.training.forward_units", "",
+     "mean over layers of forward + 2 x backward passes; 3 = a plain layer", forward_units},
     {"compute.training.relative_to_plain", "", "forward units / 3", relative},
     {"band.measurements", "", "measurements of this engine that stand behind the band", NULL},
     {NULL, NULL, NULL, NULL},

@@ -1,4 +1,5 @@
-/* Explanations of a GPU's memory and of what fits. They are about the tightest pipeline stage. */
+/* Explanations of a GPU's memory and of what fits. They are about the tightest pipeline
+ * stage. */
 #include <string.h>
 
 #include "planner/plan/explain_fill.h"
@@ -24,7 +25,7 @@ static bool given(struct explain *e, uint64_t v, const char *key)
     return true;
 }
 
-/* --- memory ------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------- */
 
 static void from_memory(struct explain *e, enum gpu_fact fact)
 {
@@ -43,7 +44,8 @@ static void total(struct explain *e)
 static void usable(struct explain *e)
 {
     const struct problem *p = e->p;
-    uint64_t seen = p->spec->hardware.memory ? p->spec->hardware.memory : p->gpu.memory_usable_bytes;
+    uint64_t seen =
+        p->spec->hardware.memory ? p->spec->hardware.memory : p->gpu.memory_usable_bytes;
     uint64_t limit = p->spec->hardware.memory_limit;
     double fraction = p->settings.memory_fraction;
 
@@ -56,7 +58,8 @@ static void usable(struct explain *e)
     if (fraction > 0 && fraction < 1)
         explain_put(e, "floor(");
     if (limit)
-        explain_put(e, "min(%s, %s [hardware.memory_limit])", explain_count(e, seen), explain_count(e, limit));
+        explain_put(e, "min(%s, %s [hardware.memory_limit])", explain_count(e, seen),
+                    explain_count(e, limit));
     else
         explain_put(e, "%s", explain_count(e, seen));
     if (fraction > 0 && fraction < 1)
@@ -73,7 +76,8 @@ static uint64_t layer_bytes(struct explain *e, const struct explain_rank *rank, 
     uint64_t sum = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const struct weight_format *f = weights_format_of(p->layout.model, &t[i], (int)layer, p->weight_format);
+        const struct weight_format *f =
+            weights_format_of(p->layout.model, &t[i], (int)layer, p->weight_format);
         sum = ck_add(&e->ck, sum, weights_tensor_bytes(&t[i], f, s, &e->ck));
     }
     return sum;
@@ -108,7 +112,8 @@ void explain_put_weights(struct explain *e, const struct explain_rank *rank)
     put_layers(e, rank);
     for (size_t i = 0; i < n; i++) {
         struct tensor x = t[i];
-        const struct weight_format *f = weights_format_of(p->layout.model, &x, -1, p->weight_format);
+        const struct weight_format *f =
+            weights_format_of(p->layout.model, &x, -1, p->weight_format);
         bool at_end = x.part == PART_HEAD || x.part == PART_NORM;
         uint64_t bytes;
         if (at_end ? !rank->last_stage : !rank->first_stage)
@@ -129,7 +134,9 @@ static void weights(struct explain *e)
     const struct slice *s = &tightest(e)->fold.slice;
     uint64_t table = p->whole_work.weights_bytes;
     const char *sum;
-    struct explain_rank rank = {.tp = p->parallel.tp, .ep = p->parallel.ep, .last = s->last,
+    struct explain_rank rank = {.tp = p->parallel.tp,
+                                .ep = p->parallel.ep,
+                                .last = s->last,
                                 .first_stage = e->plan->tightest == 0,
                                 .last_stage = e->plan->tightest + 1 == p->n_stages};
 
@@ -192,17 +199,21 @@ static const char *terms(struct explain *e)
 {
     const struct budget *b = &tightest(e)->budget;
 
-    return arena_printf(e->a, "%s [weights] + %s [activations] + %s [outside the framework] + %s [graphs] + %s "
-                        "[workspace]", explain_count(e, b->weights_bytes), explain_count(e, b->activation_bytes),
-                        explain_count(e, b->non_torch_bytes), explain_count(e, b->cuda_graph_bytes),
-                        explain_count(e, b->workspace_bytes));
+    return arena_printf(
+        e->a,
+        "%s [weights] + %s [activations] + %s [outside the framework] + %s [graphs] + %s "
+        "[workspace]",
+        explain_count(e, b->weights_bytes), explain_count(e, b->activation_bytes),
+        explain_count(e, b->non_torch_bytes), explain_count(e, b->cuda_graph_bytes),
+        explain_count(e, b->workspace_bytes));
 }
 
 static void kv_pool(struct explain *e)
 {
     if (given(e, e->p->spec->given.kv_pool_bytes, "memory.per_gpu.kv_pool_bytes"))
         return;
-    explain_put(e, "max(0, %s [usable] - (%s))", explain_count(e, tightest(e)->budget.usable_bytes), terms(e));
+    explain_put(e, "max(0, %s [usable] - (%s))",
+                explain_count(e, tightest(e)->budget.usable_bytes), terms(e));
     explain_from_engine(e);
     e->statement = !is_ideal(e);
 }
@@ -218,12 +229,14 @@ static void short_by(struct explain *e)
     e->statement = !is_ideal(e);
 }
 
-/* "shared + max(sequence, prefill) + (b - 1) x sequence", what b sequences of a replica need. */
+/* "shared + max(sequence, prefill) + (b - 1) x sequence", what b sequences of a replica
+ * need. */
 static const char *need_of(struct explain *e, uint64_t batch)
 {
     const struct need *n = &e->plan->need;
 
-    return arena_printf(e->a, "%s [shared prefix] + max(%s [a sequence], %s [a prefill]) + %s x %s",
+    return arena_printf(e->a,
+                        "%s [shared prefix] + max(%s [a sequence], %s [a prefill]) + %s x %s",
                         explain_count(e, n->shared_bytes), explain_count(e, n->sequence_bytes),
                         explain_count(e, n->prefill_bytes), explain_count(e, batch - 1),
                         explain_count(e, n->sequence_bytes));
@@ -233,8 +246,8 @@ static void free_bytes(struct explain *e)
 {
     uint64_t batch = ck_ceil_div(e->plan->batch, e->p->parallel.dp);
 
-    explain_put(e, "max(0, %s [pool] - (%s))", explain_count(e, tightest(e)->budget.kv_pool_bytes),
-                need_of(e, batch));
+    explain_put(e, "max(0, %s [pool] - (%s))",
+                explain_count(e, tightest(e)->budget.kv_pool_bytes), need_of(e, batch));
 }
 
 static void host(struct explain *e)
@@ -244,23 +257,27 @@ static void host(struct explain *e)
     for (uint32_t i = 0; i < p->n_stages; i++) {
         struct need n;
         capacity_need(p, &p->stages[i], &p->workload, &n, &e->ck);
-        explain_term(e, "%s x %u [offloaded layers x ranks] + %s x %s [sequences x their share of the cache]",
-                     explain_count(e, p->stages[i].work.offloaded_bytes), p->parallel.tp * p->parallel.dp,
-                     explain_count(e, e->plan->batch), explain_count(e, n.host_bytes));
+        explain_term(
+            e,
+            "%s x %u [offloaded layers x ranks] + %s x %s [sequences x their share of the cache]",
+            explain_count(e, p->stages[i].work.offloaded_bytes),
+            p->parallel.tp * p->parallel.dp, explain_count(e, e->plan->batch),
+            explain_count(e, n.host_bytes));
     }
     explain_from_spec(e, "cache.offload, weights.offload_layers");
 }
 
-/* --- capacity ----------------------------------------------------------------------------------------- */
+/* --- capacity ----------------------------------------------------------------------------- */
 
 static void kv_blocks(struct explain *e)
 {
     uint64_t token = fold_token_bytes(&tightest(e)->fold, false, &e->ck);
 
     if (token)
-        explain_put(e, "floor(%s [pool] / (%s [bytes a token on this GPU] x %s [tokens a block]))",
-                    explain_count(e, tightest(e)->budget.kv_pool_bytes), explain_count(e, token),
-                    explain_count(e, e->p->block_tokens));
+        explain_put(e,
+                    "floor(%s [pool] / (%s [bytes a token on this GPU] x %s [tokens a block]))",
+                    explain_count(e, tightest(e)->budget.kv_pool_bytes),
+                    explain_count(e, token), explain_count(e, e->p->block_tokens));
     else
         explain_put(e, "0");
     explain_from_engine(e);
@@ -269,7 +286,8 @@ static void kv_blocks(struct explain *e)
 static void kv_tokens(struct explain *e)
 {
     explain_put(e, "%s [blocks] x %s [tokens a block] x %u [context parallel ranks]",
-                explain_count(e, e->plan->kv_blocks), explain_count(e, e->p->block_tokens), e->p->parallel.cp);
+                explain_count(e, e->plan->kv_blocks), explain_count(e, e->p->block_tokens),
+                e->p->parallel.cp);
     explain_from_engine(e);
 }
 
@@ -301,16 +319,20 @@ static void put_memory_batch(struct explain *e)
 {
     const struct need *n = &e->plan->need;
 
-    e->formula = "floor((pool - shared prefix - max(sequence, prefill)) / sequence) + 1, at least 0, on each of dp "
-                 "replicas";
+    e->formula =
+        "floor((pool - shared prefix - max(sequence, prefill)) / sequence) + 1, at least 0, on each of dp "
+        "replicas";
     if (!n->sequence_bytes) {
         explain_put(e, "0 x %u", e->p->parallel.dp);
         return;
     }
-    explain_put(e, "max(0, floor((%s [pool] - %s [shared prefix] - max(%s [a sequence], %s [a prefill])) / %s) + 1) "
-                "x %u", explain_count(e, tightest(e)->budget.kv_pool_bytes), explain_count(e, n->shared_bytes),
-                explain_count(e, n->sequence_bytes), explain_count(e, n->prefill_bytes),
-                explain_count(e, n->sequence_bytes), e->p->parallel.dp);
+    explain_put(
+        e,
+        "max(0, floor((%s [pool] - %s [shared prefix] - max(%s [a sequence], %s [a prefill])) / %s) + 1) "
+        "x %u",
+        explain_count(e, tightest(e)->budget.kv_pool_bytes), explain_count(e, n->shared_bytes),
+        explain_count(e, n->sequence_bytes), explain_count(e, n->prefill_bytes),
+        explain_count(e, n->sequence_bytes), e->p->parallel.dp);
 }
 
 static void host_limit(struct explain *e)
@@ -322,12 +344,16 @@ static void host_limit(struct explain *e)
         struct need n;
         capacity_need(p, &p->stages[i], &p->workload, &n, &e->ck);
         cache = ck_add(&e->ck, cache, n.host_bytes);
-        weights_bytes = ck_add(&e->ck, weights_bytes,
-                               ck_prod(&e->ck, p->stages[i].work.offloaded_bytes, p->parallel.tp, p->parallel.dp));
+        weights_bytes = ck_add(
+            &e->ck, weights_bytes,
+            ck_prod(&e->ck, p->stages[i].work.offloaded_bytes, p->parallel.tp, p->parallel.dp));
     }
-    e->formula = "what the host holds: its memory less offloaded weights, by a sequence's share of the cache";
-    explain_put(e, "floor(max(0, %s [host memory] - %s [offloaded weights]) / %s [of a sequence])",
-                explain_count(e, p->host_bytes), explain_count(e, weights_bytes), explain_count(e, cache));
+    e->formula =
+        "what the host holds: its memory less offloaded weights, by a sequence's share of the cache";
+    explain_put(e,
+                "floor(max(0, %s [host memory] - %s [offloaded weights]) / %s [of a sequence])",
+                explain_count(e, p->host_bytes), explain_count(e, weights_bytes),
+                explain_count(e, cache));
 }
 
 static void max_batch(struct explain *e)
@@ -337,8 +363,10 @@ static void max_batch(struct explain *e)
     from_pool(e);
     switch (e->plan->batch_limit) {
     case LIMIT_MAX_SEQS:
-        e->formula = "the engine's limit on sequences, on each of dp replicas; memory would hold them";
-        explain_put(e, "%s [engine.max_seqs] x %u", explain_count(e, p->settings.max_seqs), p->parallel.dp);
+        e->formula =
+            "the engine's limit on sequences, on each of dp replicas; memory would hold them";
+        explain_put(e, "%s [engine.max_seqs] x %u", explain_count(e, p->settings.max_seqs),
+                    p->parallel.dp);
         return;
     case LIMIT_WEIGHTS:
         e->formula = "the weights leave no room";
@@ -352,14 +380,10 @@ static void max_batch(struct explain *e)
         e->formula = "nothing grows with the number of sequences: the largest that is counted";
         explain_put(e, "%s x %u", explain_count(e, CAPACITY_MAX), p->parallel.dp);
         return;
-    case LIMIT_HOST_MEMORY:
-        host_limit(e);
-        return;
+    case LIMIT_HOST_MEMORY: host_limit(e); return;
     case LIMIT_MEMORY:
     case LIMIT_PREFILL_PEAK:
-    case LIMIT_BLOCK_ROUNDING:
-        put_memory_batch(e);
-        return;
+    case LIMIT_BLOCK_ROUNDING: put_memory_batch(e); return;
     }
 }
 
@@ -367,15 +391,16 @@ static void one_more(struct explain *e)
 {
     const struct budget *b = &tightest(e)->budget;
     enum limit why = e->plan->batch_limit;
-    bool memory = why == LIMIT_MEMORY || why == LIMIT_PREFILL_PEAK || why == LIMIT_BLOCK_ROUNDING ||
-                  why == LIMIT_WEIGHTS;
+    bool memory = why == LIMIT_MEMORY || why == LIMIT_PREFILL_PEAK ||
+                  why == LIMIT_BLOCK_ROUNDING || why == LIMIT_WEIGHTS;
 
     from_pool(e);
     if (b->short_bytes)
         explain_put(e, "max(0, %s + %s [missing for the weights] - %s [pool])", need_of(e, 1),
                     explain_count(e, b->short_bytes), explain_count(e, b->kv_pool_bytes));
     else if (memory)
-        explain_put(e, "max(0, %s - %s [pool])", need_of(e, e->plan->max_batch / e->p->parallel.dp + 1),
+        explain_put(e, "max(0, %s - %s [pool])",
+                    need_of(e, e->plan->max_batch / e->p->parallel.dp + 1),
                     explain_count(e, b->kv_pool_bytes));
     else
         explain_put(e, "0 [memory is not what limits]");
@@ -404,43 +429,56 @@ static void max_context(struct explain *e)
         explain_put(e, "limited by %s", limit_name(e->plan->context_limit));
         return;
     }
-    explain_put(e, "need(%s) = %s, need(%s) = %s, pool %s [bytes on the tightest GPU]", explain_count(e, most),
-                explain_count(e, needed(e, most)), explain_count(e, most + 1),
-                explain_count(e, needed(e, most + 1)),
+    explain_put(e, "need(%s) = %s, need(%s) = %s, pool %s [bytes on the tightest GPU]",
+                explain_count(e, most), explain_count(e, needed(e, most)),
+                explain_count(e, most + 1), explain_count(e, needed(e, most + 1)),
                 explain_count(e, tightest(e)->budget.kv_pool_bytes));
 }
 
 static void context_batch(struct explain *e)
 {
-    explain_put(e, "max(%s [workload.batch, 0 = auto], 1)", explain_count(e, e->p->workload.batch));
+    explain_put(e, "max(%s [workload.batch, 0 = auto], 1)",
+                explain_count(e, e->p->workload.batch));
     explain_from_spec(e, "workload.batch");
 }
 
-/* --- the table -------------------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------- */
 
 const struct explain_rule explain_memory_rules[] = {
     {"memory.per_gpu.total_bytes", "bytes", "memory as the driver reports it", total},
-    {"memory.per_gpu.usable_bytes", "bytes", "memory as a program sees it, no more than memory_limit, x memory_fraction",
-     usable},
-    {"memory.per_gpu.weights_bytes", "bytes", "sum over the tensors this GPU holds, offloaded layers apart", weights},
-    {"memory.per_gpu.activation_bytes", "bytes", "activations, as the engine accounts them", activation},
-    {"memory.per_gpu.non_torch_bytes", "bytes", "memory outside the framework, as the engine accounts it", non_torch},
-    {"memory.per_gpu.cuda_graph_bytes", "bytes", "captured graphs, as the engine accounts them", cuda_graph},
-    {"memory.per_gpu.workspace_bytes", "bytes", "workspace; with offloaded layers the buffer they stream through",
-     workspace},
+    {"memory.per_gpu.usable_bytes", "bytes",
+     "memory as a program sees it, no more than memory_limit, x memory_fraction", usable},
+    {"memory.per_gpu.weights_bytes", "bytes",
+     "sum over the tensors this GPU holds, offloaded layers apart", weights},
+    {"memory.per_gpu.activation_bytes", "bytes", "activations, as the engine accounts them",
+     activation},
+    {"memory.per_gpu.non_torch_bytes", "bytes",
+     "memory outside the framework, as the engine accounts it", non_torch},
+    {"memory.per_gpu.cuda_graph_bytes", "bytes", "captured graphs, as the engine accounts them",
+     cuda_graph},
+    {"memory.per_gpu.workspace_bytes", "bytes",
+     "workspace; with offloaded layers the buffer they stream through", workspace},
     {"memory.per_gpu.kv_pool_bytes", "bytes", "usable less everything else", kv_pool},
-    {"memory.per_gpu.short_bytes", "bytes", "by how much everything else exceeds what is usable", short_by},
+    {"memory.per_gpu.short_bytes", "bytes",
+     "by how much everything else exceeds what is usable", short_by},
     {"memory.per_gpu.free_bytes", "bytes", "the pool less what the sequences need", free_bytes},
-    {"memory.host_bytes", "bytes", "offloaded layers and the sequences' share of the cache", host},
-    {"capacity.kv_tokens", "tokens", "blocks x tokens a block x context parallel ranks", kv_tokens},
-    {"capacity.kv_blocks", "blocks", "whole blocks in the pool, every layer keeping every token", kv_blocks},
-    {"capacity.max_concurrency", "", "the pool by one sequence of the longest length", concurrency},
+    {"memory.host_bytes", "bytes", "offloaded layers and the sequences' share of the cache",
+     host},
+    {"capacity.kv_tokens", "tokens", "blocks x tokens a block x context parallel ranks",
+     kv_tokens},
+    {"capacity.kv_blocks", "blocks",
+     "whole blocks in the pool, every layer keeping every token", kv_blocks},
+    {"capacity.max_concurrency", "", "the pool by one sequence of the longest length",
+     concurrency},
     {"capacity.max_batch", "sequences", "", max_batch},
-    {"capacity.one_more_needs_bytes", "bytes", "what one sequence more needs, less the pool", one_more},
-    {"capacity.max_context", "tokens", "the longest context that fits: one token more does not, found by bisection",
-     max_context},
+    {"capacity.one_more_needs_bytes", "bytes", "what one sequence more needs, less the pool",
+     one_more},
+    {"capacity.max_context", "tokens",
+     "the longest context that fits: one token more does not, found by bisection", max_context},
     {"capacity.context_batch", "sequences", "the asked batch, 1 when auto", context_batch},
-    {"capacity.min_gpus", "GPUs", "the fewest GPUs by tensor parallelism alone, of degrees that divide the heads; "
-     "0 = none", from_pool},
+    {"capacity.min_gpus", "GPUs",
+     "the fewest GPUs by tensor parallelism alone, of degrees that divide the heads; "
+     "0 = none",
+     from_pool},
     {NULL, NULL, NULL, NULL},
 };

@@ -1,5 +1,5 @@
-/* The layers of a layout as JSON and as a table in which equal layers share a line. Bytes come from
- * the cost folds, of one row each, so that no formula stands here. */
+/* The layers of a layout as JSON and as a table in which equal layers share a line. Bytes
+ * come from the cost folds, of one row each, so that no formula stands here. */
 #include "planner/plan/layers.h"
 
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "planner/base/table.h"
 #include "planner/base/unit.h"
 
-/* --- one stream ----------------------------------------------------------------------------------- */
+/* --- one stream --------------------------------------------------------------------------- */
 
 struct layer_stream layer_stream_of(const struct problem *p, uint32_t row, struct ck *ck)
 {
@@ -35,7 +35,7 @@ struct layer_stream layer_stream_of(const struct problem *p, uint32_t row, struc
     return s;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------ */
+/* --- JSON --------------------------------------------------------------------------------- */
 
 static void add_format(cJSON *o, const struct cache_row *r)
 {
@@ -82,7 +82,8 @@ struct sums {
 static void add_to(struct sums *t, const struct layer_stream *s, struct ck *ck)
 {
     t->state = ck_add(ck, t->state, s->state_bytes);
-    t->after_prefill = ck_add(ck, t->after_prefill, ck_add(ck, s->after_prefill_bytes, s->state_bytes));
+    t->after_prefill =
+        ck_add(ck, t->after_prefill, ck_add(ck, s->after_prefill_bytes, s->state_bytes));
     t->final = ck_add(ck, t->final, ck_add(ck, s->final_bytes, s->state_bytes));
     t->token = ck_add(ck, t->token, s->token_bytes);
 }
@@ -149,13 +150,25 @@ cJSON *layers_json(const char *name, const struct problem *p, const struct diag 
     return root;
 }
 
-/* --- lines of the table -------------------------------------------------------------------------------- */
+/* --- lines of the table ------------------------------------------------------------------- */
 
-enum { COL_LAYERS, COL_KIND, COL_READS, COL_HEADS, COL_DIMS, COL_FORMAT, COL_WINDOW, COL_PASSES,
-       COL_KEPT, COL_BYTES, COL_TOKEN, N_COLS };
+enum {
+    COL_LAYERS,
+    COL_KIND,
+    COL_READS,
+    COL_HEADS,
+    COL_DIMS,
+    COL_FORMAT,
+    COL_WINDOW,
+    COL_PASSES,
+    COL_KEPT,
+    COL_BYTES,
+    COL_TOKEN,
+    N_COLS
+};
 
-/* A stream as the table shows it. `reads` stays apart: equal layers may read one layer or layers at one
- * distance. */
+/* A stream as the table shows it. `reads` stays apart: equal layers may read one layer or
+ * layers at one distance. */
 struct line {
     uint32_t layer, reads;
     const char *cell[N_COLS];
@@ -212,7 +225,8 @@ static void fill_line(struct arena *a, const struct problem *p, uint32_t row, st
         out->cell[COL_BYTES] = sized(a, s.state_bytes);
         return;
     }
-    out->cell[COL_HEADS] = arena_printf(a, "%u/%u", r->q_heads, s.owns ? r->stored_heads : r->kv_heads);
+    out->cell[COL_HEADS] =
+        arena_printf(a, "%u/%u", r->q_heads, s.owns ? r->stored_heads : r->kv_heads);
     out->cell[COL_DIMS] = r->v_dim ? arena_printf(a, "%u+%u", r->k_dim, r->v_dim)
                                    : arena_printf(a, "%u", r->k_dim);
     out->cell[COL_FORMAT] = s.owns ? format_text(a, r) : "-";
@@ -287,10 +301,12 @@ static uint32_t count_joins(struct line *lines, uint32_t n, uint32_t i, enum joi
 }
 
 /* Prints line i with all that are like it, and marks them taken. */
-static void put_group(struct arena *a, struct table *t, struct line *lines, uint32_t n, uint32_t i)
+static void put_group(struct arena *a, struct table *t, struct line *lines, uint32_t n,
+                      uint32_t i)
 {
     uint32_t by_source = count_joins(lines, n, i, JOIN_SOURCE);
-    enum join how = count_joins(lines, n, i, JOIN_DISTANCE) > by_source ? JOIN_DISTANCE : JOIN_SOURCE;
+    enum join how =
+        count_joins(lines, n, i, JOIN_DISTANCE) > by_source ? JOIN_DISTANCE : JOIN_SOURCE;
     uint32_t *layers = ARENA_NEW(a, uint32_t, n), count = 0;
     struct line first = lines[i];
 
@@ -308,7 +324,8 @@ static void put_group(struct arena *a, struct table *t, struct line *lines, uint
         table_cell(t, first.cell[c]);
 }
 
-static void put_lines(struct arena *a, struct table *t, struct line *lines, uint32_t n, bool all)
+static void put_lines(struct arena *a, struct table *t, struct line *lines, uint32_t n,
+                      bool all)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (all) {
@@ -322,7 +339,7 @@ static void put_lines(struct arena *a, struct table *t, struct line *lines, uint
     }
 }
 
-/* --- the drawing -------------------------------------------------------------------------------------- */
+/* --- the drawing -------------------------------------------------------------------------- */
 
 /* One letter a layer. */
 static char letter(const struct layout *l, uint32_t layer)
@@ -340,8 +357,9 @@ static char letter(const struct layout *l, uint32_t layer)
 static void draw_map(const struct layout *l, FILE *out)
 {
     enum { PER_LINE = 64 };
-    static const char *const legend[] = {"# keeps its K/V", "w keeps a window", "< reads a layer below",
-                                         "> reads a layer above", "s state", ". neither"};
+    static const char *const legend[] = {
+        "# keeps its K/V",       "w keeps a window", "< reads a layer below",
+        "> reads a layer above", "s state",          ". neither"};
     const char *letters = "#w<>s.", *sep = "";
     bool seen[6] = {false};
 
@@ -363,12 +381,13 @@ static void draw_map(const struct layout *l, FILE *out)
     fputc('\n', out);
 }
 
-/* --- the table ------------------------------------------------------------------------------------------ */
+/* --- the table ---------------------------------------------------------------------------- */
 
 void layers_table(struct arena *a, const struct problem *p, bool all, FILE *out)
 {
-    static const char *const heads[N_COLS] = {"layers", "mixer",  "reads",  "heads q/kv",    "dims",   "format",
-                                              "window", "passes", "keeps",  "after prefill", "a token"};
+    static const char *const heads[N_COLS] = {"layers", "mixer",         "reads",  "heads q/kv",
+                                              "dims",   "format",        "window", "passes",
+                                              "keeps",  "after prefill", "a token"};
     const struct layout *l = &p->layout;
     struct line *lines = ARENA_NEW(a, struct line, l->n_rows ? l->n_rows : 1);
     struct table *t = table_new(a, N_COLS);
@@ -377,13 +396,16 @@ void layers_table(struct arena *a, const struct problem *p, bool all, FILE *out)
 
     for (uint32_t i = 0; i < l->n_rows; i++)
         fill_line(a, p, i, &lines[i], &ck);
-    fprintf(out, "%s: %u layers, %u of %u attention layers keep K/V; sharing %s, eviction %s, stored as %s\n",
-            p->model.name ? p->model.name : "inline", l->n_layers, layout_kv_layers(l),
-            layout_attention_layers(l), l->sharing, l->retention, l->storage);
-    fprintf(out, "One sequence, after a prompt of %s tokens: %s; a token more: %s\n\n",
-            unit_format_count(p->workload.prompt, prompt, sizeof prompt),
-            sized(a, fold_resident_bytes(&p->whole, p->workload.prompt, 0, p->block_tokens, &ck)),
-            sized(a, fold_token_bytes(&p->whole, false, &ck)));
+    fprintf(
+        out,
+        "%s: %u layers, %u of %u attention layers keep K/V; sharing %s, eviction %s, stored as %s\n",
+        p->model.name ? p->model.name : "inline", l->n_layers, layout_kv_layers(l),
+        layout_attention_layers(l), l->sharing, l->retention, l->storage);
+    fprintf(
+        out, "One sequence, after a prompt of %s tokens: %s; a token more: %s\n\n",
+        unit_format_count(p->workload.prompt, prompt, sizeof prompt),
+        sized(a, fold_resident_bytes(&p->whole, p->workload.prompt, 0, p->block_tokens, &ck)),
+        sized(a, fold_token_bytes(&p->whole, false, &ck)));
     for (int c = 0; c < N_COLS; c++)
         table_cell(t, heads[c]);
     table_rule(t);

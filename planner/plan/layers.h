@@ -1,20 +1,22 @@
-/* The resolved layout, layer by layer: whose K/V each layer reads, what is stored and how, what is kept
- * of a prompt, and what it weighs. The sums over layers are the report's figures. */
+/* The resolved layout, layer by layer: whose K/V each layer reads, what is stored and how,
+ * what is kept of a prompt, and what it weighs. The sums over layers are the report's
+ * figures. */
 #ifndef KVBUDGET_PLANNER_PLAN_LAYERS_H
 #define KVBUDGET_PLANNER_PLAN_LAYERS_H
 
 #include "planner/plan/json.h"
 #include "planner/plan/problem.h"
 
-/* One stored or read stream of a layer, of one sequence on one GPU that holds the whole model. */
+/* One stored or read stream of a layer, of one sequence on one GPU that holds the whole
+ * model. */
 struct layer_stream {
     const struct cache_row *row;
-    uint32_t reads;             /* 1-based layer whose store is read; 0 for a state */
-    uint32_t reads_group;       /* head group there */
-    bool owns;                  /* something is stored here */
-    uint64_t retained_tokens;   /* of the prompt, what this stream's queries can still see */
+    uint32_t reads;           /* 1-based layer whose store is read; 0 for a state */
+    uint32_t reads_group;     /* head group there */
+    bool owns;                /* something is stored here */
+    uint64_t retained_tokens; /* of the prompt, what this stream's queries can still see */
     uint64_t after_prefill_bytes, final_bytes; /* whole blocks; 0 for readers */
-    uint64_t token_bytes;       /* resident bytes of one more token */
+    uint64_t token_bytes;                      /* resident bytes of one more token */
     uint64_t state_bytes;
 };
 

@@ -1,5 +1,5 @@
-/* Reading bound parameters back. The field table says where each value is and of which type; this
- * file knows no scheme. */
+/* Reading bound parameters back. The field table says where each value is and of which type;
+ * this file knows no scheme. */
 #include "planner/plan/params.h"
 
 #include <inttypes.h>
@@ -31,21 +31,16 @@ bool params_number(const struct scheme_use *use, const struct field *f, double *
     switch (f->type) {
     case F_U64:
     case F_TOKENS:
-    case F_BYTES:
-        *out = (double)*(const uint64_t *)member(use, f);
-        return true;
+    case F_BYTES: *out = (double)*(const uint64_t *)member(use, f); return true;
     case F_RATE:
     case F_FLOPS:
     case F_SECONDS:
-    case F_NUMBER:
-        *out = *(const double *)member(use, f);
-        return true;
+    case F_NUMBER: *out = *(const double *)member(use, f); return true;
     case F_BOOL:
     case F_TEXT:
     case F_CHOICE:
     case F_U64_LIST:
-    case F_NODE:
-        return false;
+    case F_NODE: return false;
     }
     return false;
 }
@@ -57,24 +52,18 @@ bool params_given(const struct scheme_use *use, const struct field *f)
     if (params_number(use, f, &number))
         return number > 0;
     switch (f->type) {
-    case F_BOOL:
-        return *(const bool *)member(use, f);
-    case F_TEXT:
-        return *(const char *const *)member(use, f) != NULL;
-    case F_U64_LIST:
-        return ((const struct u64_list *)member(use, f))->n > 0;
-    case F_NODE:
-        return !doc_is_null(*(const struct doc_node *const *)member(use, f));
-    case F_CHOICE:
-        return true;
+    case F_BOOL: return *(const bool *)member(use, f);
+    case F_TEXT: return *(const char *const *)member(use, f) != NULL;
+    case F_U64_LIST: return ((const struct u64_list *)member(use, f))->n > 0;
+    case F_NODE: return !doc_is_null(*(const struct doc_node *const *)member(use, f));
+    case F_CHOICE: return true;
     case F_U64:
     case F_TOKENS:
     case F_BYTES:
     case F_RATE:
     case F_FLOPS:
     case F_SECONDS:
-    case F_NUMBER:
-        return false;
+    case F_NUMBER: return false;
     }
     return false;
 }
@@ -110,18 +99,12 @@ const char *params_value_text(struct arena *a, const struct scheme_use *use,
     switch (f->type) {
     case F_U64:
     case F_TOKENS:
-    case F_BYTES:
-        return arena_printf(a, "%" PRIu64, *(const uint64_t *)member(use, f));
-    case F_CHOICE:
-        return f->choices[*(const uint64_t *)member(use, f)];
-    case F_BOOL:
-        return *(const bool *)member(use, f) ? "true" : "false";
-    case F_TEXT:
-        return *(const char *const *)member(use, f);
-    case F_U64_LIST:
-        return list_text(a, member(use, f));
-    case F_NODE:
-        return node_text(a, *(const struct doc_node *const *)member(use, f));
+    case F_BYTES: return arena_printf(a, "%" PRIu64, *(const uint64_t *)member(use, f));
+    case F_CHOICE: return f->choices[*(const uint64_t *)member(use, f)];
+    case F_BOOL: return *(const bool *)member(use, f) ? "true" : "false";
+    case F_TEXT: return *(const char *const *)member(use, f);
+    case F_U64_LIST: return list_text(a, member(use, f));
+    case F_NODE: return node_text(a, *(const struct doc_node *const *)member(use, f));
     case F_RATE:
     case F_FLOPS:
     case F_SECONDS:

@@ -1,5 +1,6 @@
-/* The parameters of a scheme as they were bound, read back through the scheme's own field table:
- * for tables, JSON, and for measuring how far a published setting is from the asked one. */
+/* The parameters of a scheme as they were bound, read back through the scheme's own field
+ * table: for tables, JSON, and for measuring how far a published setting is from the asked
+ * one. */
 #ifndef KVBUDGET_PLANNER_PLAN_PARAMS_H
 #define KVBUDGET_PLANNER_PLAN_PARAMS_H
 
@@ -22,8 +23,8 @@ const char *params_value_text(struct arena *a, const struct scheme_use *use,
 /* The defaults of a scheme: a struct like use->params. Required keys stay zero. */
 struct scheme_use params_defaults(struct arena *a, const struct scheme_use *use);
 
-/* "capacity 2048, window 8, beta 20": what has a value, defaults too; but no choices and flags that are at
- * their default. "" where there is nothing to say. */
+/* "capacity 2048, window 8, beta 20": what has a value, defaults too; but no choices and
+ * flags that are at their default. "" where there is nothing to say. */
 const char *params_text(struct arena *a, const struct scheme_use *use);
 
 /* Adds a key for every field that has a value. */

@@ -3,136 +3,26 @@
 
 #include <string.h>
 
-#include "planner/base/file.h"
+/* --- hardware ------------------------------------------------------------------------------
+ */
 
-/* --- model ----------------------------------------------------------------------------------------------------- */
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && !strcmp(s + n - m, end);
-}
-
-static bool read_json(struct arena *a, const char *path, struct diag *d, struct doc_node **out)
-{
-    char *text;
-    size_t n;
-
-    return file_read(a, path, DOC_FILE_MAX, d, &text, &n) && doc_read_json(a, path, text, n, true, d, out);
-}
-
-/* A config.json, or the folder that holds one. ModelOpt checkpoints say how they are quantized in a file beside it. */
-static bool model_from_path(struct arena *a, const struct doc_node *node, const char *name, struct diag *d,
-                            struct model *out)
-{
-    bool folder = file_is_dir(node->text);
-    const char *path = folder ? arena_printf(a, "%s/config.json", node->text) : node->text;
-    const char *beside = arena_printf(a, "%s/hf_quant_config.json", node->text);
-    struct doc_node *config, *quant;
-
-    if (!read_json(a, path, d, &config))
-        return false;
-    if (folder && file_exists(beside) && config->kind == DOC_MAP && !doc_get(config, "hf_quant_config")) {
-        if (!read_json(a, beside, d, &quant))
-            return false;
-        quant->key = "hf_quant_config";
-        quant->key_at = quant->at;
-        doc_append(config, quant);
-    }
-    return model_from_config(a, config, name ? name : path, d, out);
-}
-
-static bool looks_like_path(const char *s)
-{
-    return s[0] == '/' || s[0] == '.' || ends_with(s, ".json") || file_exists(s);
-}
-
-static bool model_by_name(struct arena *a, const struct doc_node *node, const struct profiles *profiles,
-                          struct diag *d, struct model *out, const char **source)
-{
-    if (ends_with(node->text, ".gguf") || ends_with(node->text, ".safetensors"))
-        return diag_add(d, DIAG_INPUT, node->at,
-                        "'%s': headers of weight files are not read in this version; give the model's config.json",
-                        node->text);
-    if (!profile_has(profiles, PROFILE_MODEL, node->text, d) && looks_like_path(node->text)) {
-        *source = arena_printf(a, "config %s", node->text);
-        return model_from_path(a, node, NULL, d, out);
-    }
-    const struct doc_node *doc = profile_require(profiles, PROFILE_MODEL, node->text, node->at, d);
-    *source = arena_printf(a, "profile %s", doc ? doc->at.file : "");
-    return doc && model_from_inline(a, doc, d, out);
-}
-
-/* A map: {config: PATH, name: X, overrides}, {profile: NAME, overrides}, or the inline form. */
-static bool model_by_map(struct arena *a, const struct doc_node *node, const struct profiles *profiles,
-                         struct diag *d, struct model *out, const char **source)
-{
-    const struct doc_node *config = doc_get(node, "config"), *profile = doc_get(node, "profile");
-    const struct doc_node *base = config ? config : profile, *name = doc_get(node, "name");
-    struct doc_node rest = *node, **link = &rest.first;
-
-    if (!base) {
-        *source = "inline";
-        return model_from_inline(a, node, d, out);
-    }
-    if (base->kind != DOC_SCALAR)
-        return diag_add(d, DIAG_INPUT, base->at, "model.%s must be a %s", base->key, config ? "path" : "profile name");
-    *source = arena_printf(a, "%s %s", config ? "config" : "profile", base->text);
-    if (!(config ? model_from_path(a, base, name ? name->text : NULL, d, out)
-                 : model_by_name(a, base, profiles, d, out, source)))
-        return false;
-    rest.n = 0;
-    for (const struct doc_node *c = node->first; c; c = c->next) {
-        if (c == config || c == profile)
-            continue;
-        struct doc_node *copy = ARENA_NEW(a, struct doc_node, 1);
-        *copy = *c;
-        copy->next = NULL;
-        *link = copy;
-        link = &copy->next;
-        rest.last = copy;
-        rest.n++;
-    }
-    *link = NULL;
-    return model_override(a, &rest, d, out);
-}
-
-bool problem_model(struct arena *a, const struct doc_node *node, const struct profiles *profiles, struct diag *d,
-                   struct model *out, const char **source)
-{
-    bool ok;
-
-    static const struct field size[] = {
-        FIELD(struct model, weights_bytes, "weights_bytes", F_BYTES, 1, 0, NULL, "known size of all weights"),
-    };
-    const struct doc_node *known = node->kind == DOC_MAP ? doc_get(node, "weights_bytes") : NULL;
-
-    *source = "";
-    if (node->kind == DOC_LIST)
-        return diag_add(d, DIAG_INPUT, node->at, "model must be a name, a path or a map, not a list");
-    ok = node->kind == DOC_MAP ? model_by_map(a, node, profiles, d, out, source)
-                               : model_by_name(a, node, profiles, d, out, source);
-    if (known)
-        ok = bind_value(a, known, "model", size, d, out) && ok;
-    return ok && model_check(out, d);
-}
-
-/* --- hardware -------------------------------------------------------------------------------------------------- */
-
-static bool read_gpu(struct arena *a, const struct spec *s, const struct profiles *profiles, struct diag *d,
-                     struct problem *p)
+static bool read_gpu(struct arena *a, const struct spec *s, const struct profiles *profiles,
+                     struct diag *d, struct problem *p)
 {
     const struct doc_node *n = s->hardware.gpu;
 
     p->gpu_named = n != NULL;
     if (!n) {
-        diag_add(d, DIAG_NOTE, s->at, "hardware.gpu is not given: memory is planned, time is not");
+        diag_add(d, DIAG_NOTE, s->at,
+                 "hardware.gpu is not given: memory is planned, time is not");
     } else if (n->kind == DOC_MAP) {
         if (!gpu_inline(a, n, d, &p->gpu))
             return false;
         p->gpu_named = p->gpu.bandwidth_bytes_per_s > 0;
     } else if (n->kind == DOC_SCALAR && !strcmp(n->text, "local")) {
-        return diag_add(d, DIAG_DEVICE, n->at, "hardware.gpu: local needs a GPU that can be queried; this build has none");
+        return diag_add(
+            d, DIAG_DEVICE, n->at,
+            "hardware.gpu: local needs a GPU that can be queried; this build has none");
     } else if (n->kind != DOC_SCALAR) {
         return diag_add(d, DIAG_INPUT, n->at, "hardware.gpu must be a name or a map");
     } else if (!gpu_load(a, profiles, n->text, n->at, d, &p->gpu)) {
@@ -141,7 +31,8 @@ static bool read_gpu(struct arena *a, const struct spec *s, const struct profile
     p->total_bytes = s->hardware.memory ? s->hardware.memory : p->gpu.memory_total_bytes;
     p->visible_bytes = s->hardware.memory ? s->hardware.memory : p->gpu.memory_usable_bytes;
     if (!p->visible_bytes)
-        return diag_add(d, DIAG_INPUT, n ? n->at : s->at, "this GPU's memory is not known; give hardware.memory");
+        return diag_add(d, DIAG_INPUT, n ? n->at : s->at,
+                        "this GPU's memory is not known; give hardware.memory");
     if (s->hardware.memory_limit)
         p->visible_bytes = u64_min(p->visible_bytes, s->hardware.memory_limit);
     p->host_bytes = s->hardware.host_memory;
@@ -156,22 +47,26 @@ static bool set_parallel(const struct spec *s, struct diag *d, struct problem *p
     uint64_t count = s->hardware.count, product;
     struct ck ck = {0};
 
-    *par = (struct parallel){(uint32_t)u64_max(s->parallel.tp, 1), (uint32_t)u64_max(s->parallel.pp, 1),
-                             (uint32_t)u64_max(s->parallel.dp, 1), (uint32_t)u64_max(s->parallel.ep, 1),
-                             (uint32_t)u64_max(s->parallel.cp, 1)};
+    *par = (struct parallel){
+        (uint32_t)u64_max(s->parallel.tp, 1), (uint32_t)u64_max(s->parallel.pp, 1),
+        (uint32_t)u64_max(s->parallel.dp, 1), (uint32_t)u64_max(s->parallel.ep, 1),
+        (uint32_t)u64_max(s->parallel.cp, 1)};
     if (!given && count > 1) {
         par->tp = (uint32_t)count;
-        diag_add(d, DIAG_NOTE, s->at, "parallel is not given: %u GPUs are used as tensor parallel", par->tp);
+        diag_add(d, DIAG_NOTE, s->at,
+                 "parallel is not given: %u GPUs are used as tensor parallel", par->tp);
     }
     product = ck_prod(&ck, par->tp, par->pp, par->dp, par->cp);
     if (ck.over || product > 1u << 20)
         return diag_add(d, DIAG_INPUT, s->at, "parallel asks for more than 1048576 GPUs");
     p->gpus = (uint32_t)product;
     if (count && product > count)
-        return diag_add(d, DIAG_INPUT, s->at, "parallel needs %u GPUs (tp x pp x dp x cp), hardware.count is %llu",
+        return diag_add(d, DIAG_INPUT, s->at,
+                        "parallel needs %u GPUs (tp x pp x dp x cp), hardware.count is %llu",
                         p->gpus, (unsigned long long)count);
     if (count > product)
-        diag_add(d, DIAG_WARN, s->at, "parallel uses %u of %llu GPUs", p->gpus, (unsigned long long)count);
+        diag_add(d, DIAG_WARN, s->at, "parallel uses %u of %llu GPUs", p->gpus,
+                 (unsigned long long)count);
     return true;
 }
 
@@ -183,7 +78,8 @@ static bool check_parallel(const struct problem *p, struct loc at, struct diag *
     bool ok = true;
 
     if (par.pp > p->model.n_layers)
-        ok = diag_add(d, DIAG_INPUT, at, "pp %u is more than the model's %u layers", par.pp, p->model.n_layers);
+        ok = diag_add(d, DIAG_INPUT, at, "pp %u is more than the model's %u layers", par.pp,
+                      p->model.n_layers);
     for (uint32_t i = 0; i < p->model.n_layers; i++) {
         const struct attention *t = &p->layout.layers[i].attn;
         const struct ffn *f = &p->layout.layers[i].ffn;
@@ -191,25 +87,32 @@ static bool check_parallel(const struct problem *p, struct loc at, struct diag *
         if (t->mixer == MIXER_NONE || par.tp == 1)
             continue;
         if (t->heads % par.tp && ok)
-            ok = diag_add(d, DIAG_INPUT, at, "tp %u does not divide the %u query heads of layer %u", par.tp, t->heads,
-                          i + 1);
+            ok = diag_add(d, DIAG_INPUT, at,
+                          "tp %u does not divide the %u query heads of layer %u", par.tp,
+                          t->heads, i + 1);
         else if (t->mixer != MIXER_LATENT && t->kv_heads < par.tp)
-            diag_add(d, DIAG_NOTE, at, "tp %u exceeds %u K/V heads: heads are replicated, %ux the cache of one copy",
-                     par.tp, t->kv_heads, par.tp / t->kv_heads);
+            diag_add(
+                d, DIAG_NOTE, at,
+                "tp %u exceeds %u K/V heads: heads are replicated, %ux the cache of one copy",
+                par.tp, t->kv_heads, par.tp / t->kv_heads);
         else if (t->mixer == MIXER_LATENT)
-            diag_add(d, DIAG_NOTE, at, "a latent cache is not divided by tensor parallelism: every rank holds it whole");
+            diag_add(
+                d, DIAG_NOTE, at,
+                "a latent cache is not divided by tensor parallelism: every rank holds it whole");
     }
     if (par.ep > 1 && !experts)
         ok = diag_add(d, DIAG_INPUT, at, "ep %u: the model has no experts", par.ep);
     else if (par.ep > experts && par.ep > 1)
-        ok = diag_add(d, DIAG_INPUT, at, "ep %u is more than the model's %u experts", par.ep, experts);
+        ok = diag_add(d, DIAG_INPUT, at, "ep %u is more than the model's %u experts", par.ep,
+                      experts);
     return ok;
 }
 
-/* --- schemes --------------------------------------------------------------------------------------------------- */
+/* --- schemes -------------------------------------------------------------------------------
+ */
 
-static bool add_use(struct arena *a, enum scheme_axis axis, const struct doc_node *node, unsigned sides, struct diag *d,
-                    struct problem *p)
+static bool add_use(struct arena *a, enum scheme_axis axis, const struct doc_node *node,
+                    unsigned sides, struct diag *d, struct problem *p)
 {
     struct scheme_use use = {0};
 
@@ -233,16 +136,20 @@ static struct doc_node *format_node(struct arena *a, const char *name, struct lo
     return n;
 }
 
-static bool bind_schemes(struct arena *a, const struct spec *s, struct diag *d, struct problem *p)
+static bool bind_schemes(struct arena *a, const struct spec *s, struct diag *d,
+                         struct problem *p)
 {
     const struct doc_node *both = s->cache.format;
     bool ok;
 
     if (!both && p->model.quant.kv_format) {
         both = format_node(a, p->model.quant.kv_format, s->at);
-        diag_add(d, DIAG_NOTE, s->at, "cache.format is not given: %s, as the checkpoint says", both->text);
+        diag_add(d, DIAG_NOTE, s->at, "cache.format is not given: %s, as the checkpoint says",
+                 both->text);
     } else if (!both) {
-        bool half = p->model.dtype && !strcmp(p->model.dtype, "fp16"); /* fp32 weights: bf16, noted by the layout */
+        bool half =
+            p->model.dtype &&
+            !strcmp(p->model.dtype, "fp16"); /* fp32 weights: bf16, noted by the layout */
         both = format_node(a, half ? "fp16" : "bf16", s->at);
     }
     if (s->cache.k && s->cache.v)
@@ -270,7 +177,8 @@ static bool apply_schemes(struct arena *a, struct diag *d, struct problem *p)
             diag_add(d, DIAG_WARN, u->at, "%s: %s", u->name, u->scheme->caveat);
     }
     if (ok && p->layout.retrofit && p->model_source && strcmp(p->model_source, "inline"))
-        diag_add(d, DIAG_WARN, p->uses[0].at, "%s changes a shipped checkpoint: the model needs (further) training with it",
+        diag_add(d, DIAG_WARN, p->uses[0].at,
+                 "%s changes a shipped checkpoint: the model needs (further) training with it",
                  p->uses[0].name);
     return ok;
 }
@@ -284,22 +192,29 @@ static bool check_pool(const struct problem *p, struct diag *d)
         const struct keep *k = &p->layout.rows[i].keep;
         if (!p->layout.rows[i].readers || p->layout.rows[i].stream == STREAM_STATE)
             continue;
-        bool alike = !first || (k->prompt == first->prompt && k->params == first->params && k->fixed == first->fixed);
+        bool alike = !first || (k->prompt == first->prompt && k->params == first->params &&
+                                k->fixed == first->fixed);
         if (!alike || k->by_index || k->ragged)
-            return diag_add(d, DIAG_INPUT, p->layout.at,
-                            "%s keeps different numbers of tokens in different layers or heads; %s has one block table for "
-                            "all of them",
-                            p->layout.retention, p->engine->name);
+            return diag_add(
+                d, DIAG_INPUT, p->layout.at,
+                "%s keeps different numbers of tokens in different layers or heads; %s has one block table for "
+                "all of them",
+                p->layout.retention, p->engine->name);
         first = k;
     }
     return true;
 }
 
-/* --- folding --------------------------------------------------------------------------------------------------- */
+/* --- folding -------------------------------------------------------------------------------
+ */
 
 static uint64_t all_weights(struct problem *p, struct ck *ck)
 {
-    struct work_in in = {.layout = &p->layout, .asked = p->weight_format, .ep = 1, .first_stage = true, .last_stage = true,
+    struct work_in in = {.layout = &p->layout,
+                         .asked = p->weight_format,
+                         .ep = 1,
+                         .first_stage = true,
+                         .last_stage = true,
                          .slice = {1, 1, 0, p->model.n_layers}};
     work_build(&in, &p->whole_work, ck);
     fold_layout(&p->layout, in.slice, &p->whole, ck);
@@ -315,7 +230,8 @@ static void scale_weights(const struct problem *p, struct work *w, struct ck *ck
         return;
     w->weights_bytes = ck_muldiv(ck, w->weights_bytes, p->model.weights_bytes, table);
     w->offloaded_bytes = ck_muldiv(ck, w->offloaded_bytes, p->model.weights_bytes, table);
-    w->offloaded_prefill_bytes = ck_muldiv(ck, w->offloaded_prefill_bytes, p->model.weights_bytes, table);
+    w->offloaded_prefill_bytes =
+        ck_muldiv(ck, w->offloaded_prefill_bytes, p->model.weights_bytes, table);
 }
 
 static void apply_given(const struct spec *s, struct budget *b)
@@ -339,7 +255,8 @@ static void apply_given(const struct spec *s, struct budget *b)
     }
 }
 
-static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, struct diag *d, struct ck *ck)
+static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, struct diag *d,
+                        struct ck *ck)
 {
     struct stage *s = &p->stages[i];
     struct work_in in = {.layout = &p->layout,
@@ -382,9 +299,10 @@ static void warn_split_groups(const struct problem *p, struct diag *d)
         }
         if (here == there)
             continue;
-        diag_add(d, DIAG_WARN, p->layout.at,
-                 "layer %u reads the K/V of layer %u in another pipeline stage: it is sent there and held twice",
-                 r->layer + 1, src->layer + 1);
+        diag_add(
+            d, DIAG_WARN, p->layout.at,
+            "layer %u reads the K/V of layer %u in another pipeline stage: it is sent there and held twice",
+            r->layer + 1, src->layer + 1);
         return;
     }
 }
@@ -418,7 +336,8 @@ static bool fold_problem(struct problem *p, struct diag *d)
     return ok;
 }
 
-/* --- machine --------------------------------------------------------------------------------------------------- */
+/* --- machine -------------------------------------------------------------------------------
+ */
 
 /* The format that the largest part of the weights is stored in decides the arithmetic. */
 static const struct weight_format *bulk_format(const struct problem *p)
@@ -440,13 +359,18 @@ static const struct weight_format *bulk_format(const struct problem *p)
     return best;
 }
 
-/* The type products are made in: weights narrower than the tensor cores take are widened to bf16 first (W4A16). */
+/* The type products are made in: weights narrower than the tensor cores take are widened to
+ * bf16 first (W4A16). */
 static enum gpu_dtype gemm_type(const struct weight_format *f)
 {
     static const struct {
         const char *prefix;
         enum gpu_dtype type;
-    } types[] = {{"fp8", GPU_FP8}, {"nvfp4", GPU_FP4}, {"int8", GPU_INT8}, {"fp16", GPU_FP16}, {"fp32", GPU_TF32}};
+    } types[] = {{"fp8", GPU_FP8},
+                 {"nvfp4", GPU_FP4},
+                 {"int8", GPU_INT8},
+                 {"fp16", GPU_FP16},
+                 {"fp32", GPU_TF32}};
 
     for (size_t i = 0; f && i < sizeof types / sizeof *types; i++)
         if (!strncmp(f->name, types[i].prefix, strlen(types[i].prefix)))
@@ -479,7 +403,8 @@ static struct machine machine_of(const struct problem *p)
     };
 }
 
-/* --- all of it --------------------------------------------------------------------------------------------------- */
+/* --- all of it -----------------------------------------------------------------------------
+ */
 
 static bool read_weight_format(const struct spec *s, struct diag *d, struct problem *p)
 {
@@ -488,22 +413,25 @@ static bool read_weight_format(const struct spec *s, struct diag *d, struct prob
     if (!n || doc_is_null(n))
         return true;
     if (n->kind != DOC_SCALAR)
-        return diag_add(d, DIAG_INPUT, n->at, "weights.format must be a name such as bf16 or fp8");
+        return diag_add(d, DIAG_INPUT, n->at,
+                        "weights.format must be a name such as bf16 or fp8");
     p->weight_format = weight_format_find(n->text);
     if (p->weight_format)
         return true;
     const char *names[256];
     size_t count = 0;
-    for (const struct weight_format *f; count < 256 && (f = weight_format_at(count)) != NULL; count++)
+    for (const struct weight_format *f; count < 256 && (f = weight_format_at(count)) != NULL;
+         count++)
         names[count] = f->name;
     const char *near = doc_nearest(n->text, names, count);
-    return diag_add(d, DIAG_INPUT, n->at, "unknown weight format '%s'%s%s%s", n->text, near ? "; did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+    return diag_add(d, DIAG_INPUT, n->at, "unknown weight format '%s'%s%s%s", n->text,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 static bool finish(struct problem *p, struct loc at, struct diag *d)
 {
-    bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) && fold_problem(p, d);
+    bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) &&
+              fold_problem(p, d);
 
     if (!ok)
         return false;
@@ -512,19 +440,22 @@ static bool finish(struct problem *p, struct loc at, struct diag *d)
         p->machine = machine_of(p);
         p->gpu_named = p->machine.weight_bytes_per_s > 0 && p->machine.gemm_flop_per_s > 0;
         if (!p->gpu_named)
-            diag_add(d, DIAG_NOTE, at, "this GPU's bandwidth or arithmetic rate is not known: memory is planned, time is not");
+            diag_add(
+                d, DIAG_NOTE, at,
+                "this GPU's bandwidth or arithmetic rate is not known: memory is planned, time is not");
     }
     return true;
 }
 
-bool problem_build(struct arena *a, const struct spec *spec, const struct profiles *profiles, struct diag *d,
-                   struct problem *out)
+bool problem_build(struct arena *a, const struct spec *spec, const struct profiles *profiles,
+                   struct diag *d, struct problem *out)
 {
     bool ok;
 
-    *out = (struct problem){.arena = a, .spec = spec, .settings = spec->engine, .offload = spec->cache.offload};
-    out->workload = (struct workload){spec->workload.prompt, spec->workload.output, spec->workload.batch,
-                                      spec->workload.shared_prefix};
+    *out = (struct problem){
+        .arena = a, .spec = spec, .settings = spec->engine, .offload = spec->cache.offload};
+    out->workload = (struct workload){spec->workload.prompt, spec->workload.output,
+                                      spec->workload.batch, spec->workload.shared_prefix};
     out->engine = engine_find(spec->engine.name, spec->engine_at, d);
     ok = out->engine != NULL;
     ok = problem_model(a, spec->model, profiles, d, &out->model, &out->model_source) && ok;
@@ -536,19 +467,23 @@ bool problem_build(struct arena *a, const struct spec *spec, const struct profil
     ok = bind_schemes(a, spec, d, out) && ok;
     if (!ok)
         return false;
-    out->block_tokens = spec->engine.block_tokens ? spec->engine.block_tokens : out->engine->block_tokens;
+    out->block_tokens =
+        spec->engine.block_tokens ? spec->engine.block_tokens : out->engine->block_tokens;
     if (spec->weights.offload_layers > out->model.n_layers)
-        return diag_add(d, DIAG_INPUT, spec->at, "offload_layers %llu is more than the model's %u layers",
+        return diag_add(d, DIAG_INPUT, spec->at,
+                        "offload_layers %llu is more than the model's %u layers",
                         (unsigned long long)spec->weights.offload_layers, out->model.n_layers);
-    if (out->model.max_position && spec->workload.prompt + spec->workload.output > out->model.max_position)
-        diag_add(d, DIAG_WARN, spec->at, "%llu tokens a sequence exceed the %llu positions the model was made for",
+    if (out->model.max_position &&
+        spec->workload.prompt + spec->workload.output > out->model.max_position)
+        diag_add(d, DIAG_WARN, spec->at,
+                 "%llu tokens a sequence exceed the %llu positions the model was made for",
                  (unsigned long long)(spec->workload.prompt + spec->workload.output),
                  (unsigned long long)out->model.max_position);
     return finish(out, spec->at, d);
 }
 
-bool problem_with(struct arena *a, const struct problem *base, const struct scheme_use *use, struct parallel p,
-                  struct diag *d, struct problem *out)
+bool problem_with(struct arena *a, const struct problem *base, const struct scheme_use *use,
+                  struct parallel p, struct diag *d, struct problem *out)
 {
     uint32_t n = 0;
 
@@ -562,7 +497,8 @@ bool problem_with(struct arena *a, const struct problem *base, const struct sche
                 out->uses[n++] = base->uses[i];
         out->uses[n++] = *use;
         out->n_uses = n;
-        for (uint32_t i = n - 1; i && out->uses[i].scheme->axis < out->uses[i - 1].scheme->axis; i--) {
+        for (uint32_t i = n - 1; i && out->uses[i].scheme->axis < out->uses[i - 1].scheme->axis;
+             i--) {
             struct scheme_use t = out->uses[i];
             out->uses[i] = out->uses[i - 1];
             out->uses[i - 1] = t;

@@ -7,7 +7,8 @@
 
 #include "planner/plan/evidence.h"
 
-/* --- what the pool lacks ------------------------------------------------------------------- */
+/* --- what the pool lacks -------------------------------------------------------------------
+ */
 
 uint64_t report_one_more_bytes(const struct problem *p, const struct plan *plan)
 {
@@ -61,7 +62,8 @@ bool report_countable(const struct report_in *in, struct diag *d)
                     (unsigned long long)batch, (unsigned long long)(w->prompt + w->output));
 }
 
-/* --- model and inputs ------------------------------------------------------------------------ */
+/* --- model and inputs ------------------------------------------------------------------------
+ */
 
 static void add_model(cJSON *to, const struct problem *p)
 {
@@ -117,7 +119,8 @@ static void add_inputs(cJSON *to, const struct problem *p)
         json_text(o, "batch", "auto");
 }
 
-/* --- cache ------------------------------------------------------------------------------------ */
+/* --- cache
+ * ------------------------------------------------------------------------------------ */
 
 /* Tokens the layer's queries can still see of the prompt: what the stores they read have
  * kept; with several head groups the mean over stored heads, rounded up. */
@@ -189,7 +192,8 @@ static void add_cache(cJSON *to, const struct problem *p, const struct plan *pla
     add_sequence(o, p, &ck);
 }
 
-/* --- memory ----------------------------------------------------------------------------------- */
+/* --- memory
+ * ----------------------------------------------------------------------------------- */
 
 static void add_budget(cJSON *o, const struct problem *p, const struct plan *plan,
                        uint32_t stage)
@@ -269,7 +273,8 @@ static void add_memory(cJSON *to, const struct problem *p, const struct plan *pl
     add_given(o, p);
 }
 
-/* --- capacity and compute ------------------------------------------------------------------- */
+/* --- capacity and compute -------------------------------------------------------------------
+ */
 
 static void add_capacity(cJSON *to, const struct problem *p, const struct plan *plan)
 {
@@ -344,7 +349,8 @@ static double decode_written(const struct problem *p, const struct plan *plan)
 {
     struct extra_cost e = extra_of(p, plan->decode_decoded);
 
-    return (double)plan->decode_write_bytes + (double)plan->batch * (double)e.decode_write_bytes;
+    return (double)plan->decode_write_bytes +
+           (double)plan->batch * (double)e.decode_write_bytes;
 }
 
 static void add_decode(cJSON *compute, const struct problem *p, const struct plan *plan)
@@ -392,7 +398,8 @@ static void add_compute(cJSON *to, const struct problem *p, const struct plan *p
     add_training(o, p);
 }
 
-/* --- trust ------------------------------------------------------------------------------------- */
+/* --- trust
+ * ------------------------------------------------------------------------------------- */
 
 static void add_band(cJSON *to, const struct problem *p)
 {
@@ -456,7 +463,8 @@ static void add_provenance(cJSON *to, const struct report_in *in)
     json_text(m, "source", p->engine->source);
 }
 
-/* --- documents ---------------------------------------------------------------------------------- */
+/* --- documents
+ * ---------------------------------------------------------------------------------- */
 
 cJSON *report_json(const struct report_in *in)
 {

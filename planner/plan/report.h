@@ -15,7 +15,8 @@ struct report_in {
     const struct profiles *profiles; /* for the evidence; NULL = none is given */
 };
 
-/* Whether every byte count of the plan fits 64 bits; where not, there is no report (DIAG_INPUT). */
+/* Whether every byte count of the plan fits 64 bits; where not, there is no report
+ * (DIAG_INPUT). */
 bool report_countable(const struct report_in *in, struct diag *d)
     __attribute__((warn_unused_result));
 

@@ -8,7 +8,8 @@
 #include "planner/base/unit.h"
 #include "planner/plan/report.h"
 
-/* --- the sentence ------------------------------------------------------------------------------ */
+/* --- the sentence
+ * ------------------------------------------------------------------------------ */
 
 static const char *limit_words(enum limit l)
 {
@@ -110,7 +111,8 @@ const char *report_sentence(struct arena *a, const struct problem *p, const stru
         more_gpus(a, p));
 }
 
-/* --- rows --------------------------------------------------------------------------------------- */
+/* --- rows
+ * --------------------------------------------------------------------------------------- */
 
 enum shown {
     SHOW_TEXT,
@@ -168,7 +170,8 @@ static const struct row rows[] = {
     {"capacity.max_batch", "sequences", SHOW_COUNT, NULL, "capacity.limited_by"},
     {"capacity.limited_by", "limited by", SHOW_TEXT, NULL, NULL},
     {"capacity.one_more_needs_bytes", "one more needs", SHOW_BYTES, "0 B", NULL},
-    {"capacity.max_context", "longest context", SHOW_COUNT, NULL, "capacity.context_limited_by"},
+    {"capacity.max_context", "longest context", SHOW_COUNT, NULL,
+     "capacity.context_limited_by"},
     {"capacity.context_batch", "at sequences", SHOW_COUNT, "1", NULL},
     {"capacity.min_gpus", "GPUs needed", SHOW_GPUS, "1", NULL},
     {NULL, "compute", SHOW_TEXT, NULL, NULL},
@@ -296,7 +299,8 @@ static void draw_row(struct drawing *g, const struct row *r)
     g->cells = swap;
 }
 
-/* --- by op, under -v ------------------------------------------------------------------------------ */
+/* --- by op, under -v
+ * ------------------------------------------------------------------------------ */
 
 static void draw_ops(struct drawing *g, const char *phase)
 {
@@ -320,7 +324,8 @@ static void draw_ops(struct drawing *g, const char *phase)
     }
 }
 
-/* --- the page ------------------------------------------------------------------------------------- */
+/* --- the page
+ * ------------------------------------------------------------------------------------- */
 
 /* "dir/a.yaml" -> "a" */
 static const char *short_name(struct arena *a, const char *name)

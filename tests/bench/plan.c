@@ -1,6 +1,7 @@
-/* Benchmarks of the planner. Figures: full plans a second on one core (fit, max batch, max context, prefill and decode
- * cost; no strings, no allocation), the same for 32 distinct rows (PyramidKV), cold start of `kvbudget report`, and random
- * plans pushed through the solver with their invariants checked. */
+/* Benchmarks of the planner. Figures: full plans a second on one core (fit, max batch, max
+ * context, prefill and decode cost; no strings, no allocation), the same for 32 distinct rows
+ * (PyramidKV), cold start of `kvbudget report`, and random plans pushed through the solver with
+ * their invariants checked. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -10,8 +11,8 @@
 #include "planner/base/rng.h"
 #include "planner/plan/capacity.h"
 
-#define LLAMA8B                                                                                \
-    "model: {layers: 32, hidden_size: 4096, intermediate_size: 14336, heads: 32, kv_heads: 8, head_dim: 128, "     \
+#define LLAMA8B                                                                                                \
+    "model: {layers: 32, hidden_size: 4096, intermediate_size: 14336, heads: 32, kv_heads: 8, head_dim: 128, " \
     "vocab_size: 128256}\nhardware: {gpu: h100-sxm5-80gb}\n"
 
 static double now_s(void)
@@ -27,7 +28,8 @@ static bool build(struct arena *a, const char *yaml, struct spec *spec, struct p
     struct diag *d = diag_new(a);
     struct doc_node *doc;
     size_t n;
-    bool ok = doc_read_yaml(a, "bench", yaml, strlen(yaml), d, &doc, 1, &n) && spec_bind(a, doc, d, spec) &&
+    bool ok = doc_read_yaml(a, "bench", yaml, strlen(yaml), d, &doc, 1, &n) &&
+              spec_bind(a, doc, d, spec) &&
               problem_build(a, spec, profiles_open(a, NULL, d), d, p);
 
     if (!ok)
@@ -59,7 +61,8 @@ static double plans_per_s(const struct problem *p, uint64_t *check)
     return (double)count / spent;
 }
 
-/* A million random workloads: the batch and the context are tight, nothing overflows. Returns failures. */
+/* A million random workloads: the batch and the context are tight, nothing overflows. Returns
+ * failures. */
 static uint64_t invariants(const struct problem *p, uint64_t cases)
 {
     struct rng r = {2};
@@ -92,10 +95,12 @@ static double cold_start_s(const char *binary)
         if (child == 0) {
             if (!freopen("/dev/null", "w", stdout))
                 _exit(1);
-            execl(binary, binary, "report", "-m", "meta-llama/Llama-3.1-8B", "-g", "h100", "--format", "json", (char *)NULL);
+            execl(binary, binary, "report", "-m", "meta-llama/Llama-3.1-8B", "-g", "h100",
+                  "--format", "json", (char *)NULL);
             _exit(127);
         }
-        if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status))
+        if (child < 0 || waitpid(child, &status, 0) < 0 || !WIFEXITED(status) ||
+            WEXITSTATUS(status))
             return -1;
         double spent = now_s() - start;
         best = spent < best ? spent : best;
@@ -114,7 +119,8 @@ int main(int argc, char **argv)
     (void)argc;
     (void)argv;
     if (!build(a, LLAMA8B, &spec[0], &p[0]) ||
-        !build(a, LLAMA8B "cache: {eviction: {scheme: pyramidkv, capacity: 2048}}\n", &spec[1], &p[1]))
+        !build(a, LLAMA8B "cache: {eviction: {scheme: pyramidkv, capacity: 2048}}\n", &spec[1],
+               &p[1]))
         return 1;
     printf("bench: plans_per_second %.0f 1/s\n", plans_per_s(&p[0], &check));
     printf("bench: plans_per_second_ragged %.0f 1/s\n", plans_per_s(&p[1], &check));

@@ -1,6 +1,6 @@
-/* Tokens that eviction rules keep, with known answers: after a prompt of n and `decoded` more, for
- * each stored row in layer order (runs of equal numbers as "242*3"). Restated from the sources in
- * each row; "run" means that the official class or function was run for it. */
+/* Tokens that eviction rules keep, with known answers: after a prompt of n and `decoded` more,
+ * for each stored row in layer order (runs of equal numbers as "242*3"). Restated from the
+ * sources in each row; "run" means that the official class or function was run for it. */
 #ifndef KVBUDGET_TESTS_DATA_EVICTION_H
 #define KVBUDGET_TESTS_DATA_EVICTION_H
 
@@ -404,8 +404,9 @@ static const struct eviction_case {
      13000, 0, "4096*2", "FasterDecoding/SnapKV@e216ddc snapkv_utils.py, run"},
     {"streaming_4_2000_p1_s3000", 2, 8, 8, 64, "{scheme: streamingllm, sinks: 4, recent: 2000}",
      1, 3000, "2004*2", "mit-han-lab/streaming-llm@2e50426 kv_cache.py, run"},
-    {"streaming_4_2000_p8192_s10", 2, 8, 8, 64, "{scheme: streamingllm, sinks: 4, recent: 2000}",
-     8192, 10, "2004*2", "mit-han-lab/streaming-llm@2e50426 kv_cache.py, run"},
+    {"streaming_4_2000_p8192_s10", 2, 8, 8, 64,
+     "{scheme: streamingllm, sinks: 4, recent: 2000}", 8192, 10, "2004*2",
+     "mit-han-lab/streaming-llm@2e50426 kv_cache.py, run"},
     {"streaming_4_2000_p2004_s0", 2, 8, 8, 64, "{scheme: streamingllm, sinks: 4, recent: 2000}",
      2004, 0, "2004*2", "mit-han-lab/streaming-llm@2e50426 kv_cache.py, run"},
     {"streaming_4_2000_p2005_s0", 2, 8, 8, 64, "{scheme: streamingllm, sinks: 4, recent: 2000}",

@@ -1,5 +1,5 @@
-/* The entry point of a fuzz target. Under clang libFuzzer calls it; elsewhere replay.c runs it over
- * the files of tests/fuzz/corpus. A broken property aborts (assert). */
+/* The entry point of a fuzz target. Under clang libFuzzer calls it; elsewhere replay.c runs it
+ * over the files of tests/fuzz/corpus. A broken property aborts (assert). */
 #ifndef KVBUDGET_TESTS_FUZZ_FUZZ_H
 #define KVBUDGET_TESTS_FUZZ_FUZZ_H
 

@@ -1,5 +1,5 @@
-/* config.json through the family registry: a model that passes its own checks and counts without wrapping, or a message; what
- * is written as YAML reads back with the same counts. */
+/* config.json through the family registry: a model that passes its own checks and counts
+ * without wrapping, or a message; what is written as YAML reads back with the same counts. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +26,8 @@ static void read_back(struct arena *a, const struct model *m, const struct param
     assert(f);
     model_write_yaml(m, f);
     fclose(f);
-    bool ok = doc_read_yaml(a, "written", text, size, d, &doc, 1, &n) && n == 1 && model_from_inline(a, doc, d, &again) &&
-              model_check(&again, d);
+    bool ok = doc_read_yaml(a, "written", text, size, d, &doc, 1, &n) && n == 1 &&
+              model_from_inline(a, doc, d, &again) && model_check(&again, d);
     if (!ok) {
         fprintf(stderr, "%s\n", text);
         diag_print(d, 0, true, stderr);
@@ -48,8 +48,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct param_count count;
     struct ck ck = {0};
 
-    if (size <= SIZE_MAX_FUZZ && doc_read_json(a, "config.json", (const char *)data, size, true, d, &doc) &&
-        doc->kind == DOC_MAP && model_from_config(a, doc, "fuzz/model", d, &m) && model_check(&m, d)) {
+    if (size <= SIZE_MAX_FUZZ &&
+        doc_read_json(a, "config.json", (const char *)data, size, true, d, &doc) &&
+        doc->kind == DOC_MAP && model_from_config(a, doc, "fuzz/model", d, &m) &&
+        model_check(&m, d)) {
         weights_count(&m, NULL, &count, &ck);
         if (!ck.over)
             read_back(a, &m, &count);

@@ -1,5 +1,6 @@
-/* Whole specs: a problem or a message; a plan that fits is found to fit again, its batch and its context are tight, and no
- * byte count wraps. Files named by a spec are not opened: paths are replaced before binding. */
+/* Whole specs: a problem or a message; a plan that fits is found to fit again, its batch and
+ * its context are tight, and no byte count wraps. Files named by a spec are not opened: paths
+ * are replaced before binding. */
 #include <string.h>
 
 #include "planner/plan/capacity.h"
@@ -11,11 +12,13 @@
 
 enum { SIZE_MAX_FUZZ = 16384 };
 
-/* A path would read this machine: scalars with a slash, a dot in front or an ending are not tried. */
+/* A path would read this machine: scalars with a slash, a dot in front or an ending are not
+ * tried. */
 static bool opens_files(const struct doc_node *n)
 {
     if (n->kind == DOC_SCALAR)
-        return strchr(n->text, '.') != NULL || strchr(n->text, '/') != NULL || strchr(n->text, '~') != NULL;
+        return strchr(n->text, '.') != NULL || strchr(n->text, '/') != NULL ||
+               strchr(n->text, '~') != NULL;
     for (const struct doc_node *c = n->first; c; c = c->next)
         if (opens_files(c))
             return true;
@@ -49,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
               doc_read_yaml(a, "fuzz.yaml", (const char *)data, size, d, &doc, 1, &n) && n == 1;
 
     if (ok && doc->kind == DOC_MAP && !opens_files(doc)) {
-        ok = spec_bind(a, doc, d, &spec) && problem_build(a, &spec, profiles_open(a, NULL, d), d, &p);
+        ok = spec_bind(a, doc, d, &spec) &&
+             problem_build(a, &spec, profiles_open(a, NULL, d), d, &p);
         assert(ok == !diag_failed(d));
         if (ok)
             check_plan(&p);

@@ -1,5 +1,5 @@
-/* For the targets that read documents: whatever was read, written as JSON strings, reads back as
- * the same tree; every node has a sound place. */
+/* For the targets that read documents: whatever was read, written as JSON strings, reads back
+ * as the same tree; every node has a sound place. */
 #ifndef KVBUDGET_TESTS_FUZZ_TREE_H
 #define KVBUDGET_TESTS_FUZZ_TREE_H
 

@@ -1,5 +1,6 @@
-/* Laws that hold for every model, scheme and workload, on random specs. The seed is printed on failure; KV_SEED replays
- * it, KV_CASES sets how many (10^6 in the nightly run: see `make bench`'s figure properties_checked). */
+/* Laws that hold for every model, scheme and workload, on random specs. The seed is printed on
+ * failure; KV_SEED replays it, KV_CASES sets how many (10^6 in the nightly run: see `make
+ * bench`'s figure properties_checked). */
 #include <stdlib.h>
 
 #include "planner/base/rng.h"
@@ -55,14 +56,16 @@ static struct kp *build(const struct random_case *c, const char *more)
 {
     char text[2048], cache[512] = "";
 
-    snprintf(cache, sizeof cache, "%s%s%s%s%s", c->sharing, *c->sharing && (*c->eviction || *c->format) ? ", " : "",
-             c->eviction, *c->eviction && *c->format ? ", " : "", c->format);
-    snprintf(text, sizeof text,
-             "model: {layers: %llu, hidden_size: 1024, intermediate_size: 2816, heads: %llu, kv_heads: %llu, head_dim: "
-             "%llu, vocab_size: 32000}\ncache: {%s}\nworkload: {prompt: %llu, output: %llu}\n%s",
-             (unsigned long long)c->layers, (unsigned long long)(c->kv_heads * c->group),
-             (unsigned long long)c->kv_heads, (unsigned long long)c->head_dim, cache, (unsigned long long)c->prompt,
-             (unsigned long long)c->output, more);
+    snprintf(cache, sizeof cache, "%s%s%s%s%s", c->sharing,
+             *c->sharing && (*c->eviction || *c->format) ? ", " : "", c->eviction,
+             *c->eviction && *c->format ? ", " : "", c->format);
+    snprintf(
+        text, sizeof text,
+        "model: {layers: %llu, hidden_size: 1024, intermediate_size: 2816, heads: %llu, kv_heads: %llu, head_dim: "
+        "%llu, vocab_size: 32000}\ncache: {%s}\nworkload: {prompt: %llu, output: %llu}\n%s",
+        (unsigned long long)c->layers, (unsigned long long)(c->kv_heads * c->group),
+        (unsigned long long)c->kv_heads, (unsigned long long)c->head_dim, cache,
+        (unsigned long long)c->prompt, (unsigned long long)c->output, more);
     return kp_build(text);
 }
 
@@ -101,10 +104,12 @@ static void check_tight(const struct problem *p)
     }
 }
 
-/* Whole blocks hold at least the exact bytes; less than one block a row more where bytes go by the token. */
+/* Whole blocks hold at least the exact bytes; less than one block a row more where bytes go by
+ * the token. */
 static void check_blocks(const struct problem *p, const struct random_case *c)
 {
-    uint64_t exact = resident(&p->whole, c->prompt, c->output, 1), paged = resident(&p->whole, c->prompt, c->output, 16);
+    uint64_t exact = resident(&p->whole, c->prompt, c->output, 1),
+             paged = resident(&p->whole, c->prompt, c->output, 16);
     struct ck ck = {0};
 
     assert_true(paged >= exact);
@@ -122,12 +127,14 @@ static void check_shards(const struct random_case *c)
         char more[128];
         if ((c->kv_heads * c->group) % tp)
             continue;
-        snprintf(more, sizeof more, "hardware: {memory: 40GiB, count: %llu}\nparallel: {tp: %llu}\n",
+        snprintf(more, sizeof more,
+                 "hardware: {memory: 40GiB, count: %llu}\nparallel: {tp: %llu}\n",
                  (unsigned long long)tp, (unsigned long long)tp);
         struct kp *k = build(c, more);
         uint64_t sum = tp * resident(&k->problem.stages[0].fold, c->prompt, c->output, 1);
         assert_true(sum >= whole);
-        bool expanded = strstr(c->eviction, "pyramidkv") != NULL; /* query-head layout divides by query heads */
+        bool expanded = strstr(c->eviction, "pyramidkv") !=
+                        NULL; /* query-head layout divides by query heads */
         if (c->kv_heads % tp == 0 || expanded)
             assert_true(strstr(c->sharing, "mlkv") || sum == whole);
         kp_free(k);
@@ -161,8 +168,10 @@ static void check_monotone(const struct problem *p, const struct random_case *c)
 
 static bool larger(const struct random_case *a, const struct random_case *b)
 {
-    struct kp *x = build(a, "hardware: {memory: 40GiB}\n"), *y = build(b, "hardware: {memory: 40GiB}\n");
-    bool ok = resident(&x->problem.whole, a->prompt, 0, 1) <= resident(&y->problem.whole, b->prompt, 0, 1);
+    struct kp *x = build(a, "hardware: {memory: 40GiB}\n"),
+              *y = build(b, "hardware: {memory: 40GiB}\n");
+    bool ok = resident(&x->problem.whole, a->prompt, 0, 1) <=
+              resident(&y->problem.whole, b->prompt, 0, 1);
 
     kp_free(x);
     kp_free(y);
@@ -173,7 +182,8 @@ static void check_dimensions(const struct random_case *c)
 {
     struct random_case more = *c, plain = *c;
 
-    plain.sharing = plain.eviction = ""; /* sharing maps and pyramids are laid anew for other shapes */
+    plain.sharing = plain.eviction =
+        ""; /* sharing maps and pyramids are laid anew for other shapes */
     more.sharing = more.eviction = "";
     more.layers++;
     assert_true(larger(&plain, &more));
@@ -189,7 +199,8 @@ static void check_dimensions(const struct random_case *c)
     assert_true(larger(&plain, &more));
 }
 
-/* Evicting or sharing never stores more than the plain cache of as many heads; storage changes no kept token. */
+/* Evicting or sharing never stores more than the plain cache of as many heads; storage changes
+ * no kept token. */
 static void check_schemes(const struct random_case *c)
 {
     struct random_case plain = *c, stored = *c;
@@ -198,11 +209,13 @@ static void check_schemes(const struct random_case *c)
     if (!strstr(c->eviction, "pyramidkv"))
         assert_true(larger(c, &plain));
     stored.format = "format: fp32";
-    struct kp *a = build(c, "hardware: {memory: 40GiB}\n"), *b = build(&stored, "hardware: {memory: 40GiB}\n");
+    struct kp *a = build(c, "hardware: {memory: 40GiB}\n"),
+              *b = build(&stored, "hardware: {memory: 40GiB}\n");
     assert_true(a->problem.layout.n_rows == b->problem.layout.n_rows);
     for (uint32_t i = 0; i < a->problem.layout.n_rows; i++) {
         const struct cache_row *x = &a->problem.layout.rows[i], *y = &b->problem.layout.rows[i];
-        kt_u64(row_stored_tokens(x, c->prompt, c->output), row_stored_tokens(y, c->prompt, c->output));
+        kt_u64(row_stored_tokens(x, c->prompt, c->output),
+               row_stored_tokens(y, c->prompt, c->output));
         kt_u64(x->source, y->source);
     }
     kp_free(a);
@@ -259,20 +272,24 @@ static void test_laws(void **state)
 static void test_window_is_clipped_dense(void **state)
 {
     (void)state;
-    struct kp *full = kp_build("model: {layers: 8, hidden_size: 1024, intermediate_size: 2816, heads: 8, kv_heads: 2, head_dim: "
-                               "128, vocab_size: 32000}\nhardware: {memory: 40GiB}\n");
-    struct kp *win = kp_build("model: {layers: 8, hidden_size: 1024, intermediate_size: 2816, heads: 8, kv_heads: 2, head_dim: "
-                              "128, vocab_size: 32000, window: 512}\nhardware: {memory: 40GiB}\n");
+    struct kp *full = kp_build(
+        "model: {layers: 8, hidden_size: 1024, intermediate_size: 2816, heads: 8, kv_heads: 2, head_dim: "
+        "128, vocab_size: 32000}\nhardware: {memory: 40GiB}\n");
+    struct kp *win = kp_build(
+        "model: {layers: 8, hidden_size: 1024, intermediate_size: 2816, heads: 8, kv_heads: 2, head_dim: "
+        "128, vocab_size: 32000, window: 512}\nhardware: {memory: 40GiB}\n");
     struct rng r = {7};
     for (int i = 0; i < 1000; i++) {
         uint64_t t = rng_below(&r, 2000);
-        kt_u64(resident(&win->problem.whole, t, 0, 1), resident(&full->problem.whole, u64_min(t, 512), 0, 1));
+        kt_u64(resident(&win->problem.whole, t, 0, 1),
+               resident(&full->problem.whole, u64_min(t, 512), 0, 1));
     }
     kp_free(win);
     kp_free(full);
 }
 
-/* MHA is GQA with as many K/V heads as heads; factor 1, ratio 1 and wide windows change nothing. */
+/* MHA is GQA with as many K/V heads as heads; factor 1, ratio 1 and wide windows change
+ * nothing. */
 static void test_identities(void **state)
 {
     static const char *const same[] = {
@@ -286,8 +303,9 @@ static void test_identities(void **state)
         "cache: {eviction: {scheme: snapkv, capacity: 100000000, layout: kv_head}}\n",
         "cache: {format: bf16}\n",
     };
-    static const char base[] = "model: {layers: 12, hidden_size: 1024, intermediate_size: 2816, heads: 16, kv_heads: 16, "
-                               "head_dim: 64, vocab_size: 32000}\nhardware: {memory: 40GiB}\n";
+    static const char base[] =
+        "model: {layers: 12, hidden_size: 1024, intermediate_size: 2816, heads: 16, kv_heads: 16, "
+        "head_dim: 64, vocab_size: 32000}\nhardware: {memory: 40GiB}\n";
 
     (void)state;
     struct kp *plain = kp_build(base);
@@ -296,7 +314,8 @@ static void test_identities(void **state)
         snprintf(text, sizeof text, "%s%s", base, same[i]);
         struct kp *k = kp_build(text);
         for (uint64_t n = 1; n < 100000; n = n * 3 + 1)
-            kt_u64(resident(&k->problem.whole, n, n / 2, 1), resident(&plain->problem.whole, n, n / 2, 1));
+            kt_u64(resident(&k->problem.whole, n, n / 2, 1),
+                   resident(&plain->problem.whole, n, n / 2, 1));
         kt_u64(k->problem.params.total, plain->problem.params.total);
         kp_free(k);
     }
@@ -311,10 +330,11 @@ static void test_latent_ignores_heads(void **state)
 
     (void)state;
     for (unsigned heads = 8; heads <= 128; heads *= 2) {
-        snprintf(text, sizeof text,
-                 "model: {layers: 10, hidden_size: 2048, intermediate_size: 4096, heads: %u, vocab_size: 32000, mla: "
-                 "{q_lora_rank: 512, kv_lora_rank: 512, nope_dim: 128, rope_dim: 64, v_dim: 128}}\nhardware: {memory: 80GiB}\n",
-                 heads);
+        snprintf(
+            text, sizeof text,
+            "model: {layers: 10, hidden_size: 2048, intermediate_size: 4096, heads: %u, vocab_size: 32000, mla: "
+            "{q_lora_rank: 512, kv_lora_rank: 512, nope_dim: 128, rope_dim: 64, v_dim: 128}}\nhardware: {memory: 80GiB}\n",
+            heads);
         struct kp *k = kp_build(text);
         uint64_t bytes = resident(&k->problem.whole, 1000, 0, 1);
         first = first ? first : bytes;

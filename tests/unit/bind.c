@@ -118,7 +118,8 @@ static void test_refusals(void **state)
          "1:12: error: 'kv_layers' in engine must be between 1 and 1000000, found 0"},
         {"kv_layers: 1000001",
          "1:12: error: 'kv_layers' in engine must be between 1 and 1000000, found 1000001"},
-        {"kv_layers: -3", "1:12: error: 'kv_layers' in engine must not be negative, found '-3'"},
+        {"kv_layers: -3",
+         "1:12: error: 'kv_layers' in engine must not be negative, found '-3'"},
         {"kv_layers: abc",
          "1:12: error: 'kv_layers' in engine: expected a whole number, found 'abc'"},
         {"kv_layers: 1.5",
@@ -142,8 +143,9 @@ static void test_refusals(void **state)
         {"memory: 80gb",
          "1:9: error: 'memory' in engine: expected a size such as 80GiB or 24GB, "
          "found '80gb'"},
-        {"memory: 2.5", "1:9: error: 'memory' in engine: expected a size such as 80GiB or 24GB, "
-                        "found '2.5'"},
+        {"memory: 2.5",
+         "1:9: error: 'memory' in engine: expected a size such as 80GiB or 24GB, "
+         "found '2.5'"},
         {"memory: 4", "1:9: error: 'memory' in engine must be between 1KiB and 1TiB, found 4"},
         {"memory: {}", "1:9: error: 'memory' in engine: expected a size such as 80GiB or 24GB, "
                        "found a map"},

@@ -27,7 +27,8 @@ static struct ran ran_with(const char *line, const char *input, bool terminal, F
         *input ? fmemopen(arena_strdup(a, input), strlen(input), "r") : fopen("/dev/null", "r");
     FILE *out = to ? to : open_memstream(&text, &n_out),
          *err = open_memstream(&messages, &n_err);
-    struct cmd_ctx ctx = {.argc = 1, .argv = argv, .in = in, .out = out, .err = err, .arena = a};
+    struct cmd_ctx ctx = {
+        .argc = 1, .argv = argv, .in = in, .out = out, .err = err, .arena = a};
     struct ran r;
 
     assert_true(in && out && err);
@@ -133,7 +134,8 @@ static void test_usage(void **state)
 {
     (void)state;
     refuses(2, "rep", "kvbudget: error: there is no command 'rep'; did you mean 'report'?\n");
-    refuses(2, "chekc", "kvbudget: error: there is no command 'chekc'; did you mean 'check'?\n");
+    refuses(2, "chekc",
+            "kvbudget: error: there is no command 'chekc'; did you mean 'check'?\n");
     refuses(
         2, "zzzzzz",
         "kvbudget: error: there is no command 'zzzzzz'; kvbudget --help lists the commands\n");
@@ -154,7 +156,8 @@ static void test_usage(void **state)
             "kvbudget: error: report has no option '-z'; kvbudget report --help lists them\n");
     refuses(2, "report|--sort|x",
             "kvbudget: error: report has no option '--sort'; did you mean '--set'?\n");
-    refuses(2, "report|--set", "kvbudget: error: option --set needs a value: --set KEY=VALUE\n");
+    refuses(2, "report|--set",
+            "kvbudget: error: option --set needs a value: --set KEY=VALUE\n");
     refuses(2, "report|-o", "kvbudget: error: option --output needs a value: --output FILE\n");
     refuses(2, "report|--quiet=1", "kvbudget: error: option --quiet takes no value\n");
     refuses(2, "report|--profiles=", "kvbudget: error: option --profiles has an empty value\n");
@@ -199,7 +202,8 @@ static void test_input(void **state)
     refuses(
         3, "report|-m|Llama-3.1-8B|-g|h100|-c|x",
         "-c: error: a context is a number of tokens such as 4096 or 128k, at least 2, found 'x'\n");
-    refuses(3, "example|minn", "kvbudget: error: unknown example 'minn'; did you mean 'min'?\n");
+    refuses(3, "example|minn",
+            "kvbudget: error: unknown example 'minn'; did you mean 'min'?\n");
     refuses(
         3, "import|x.gguf",
         "x.gguf: error: headers of weight files are not read in this version; give the model's "
@@ -223,7 +227,8 @@ static void test_spec_errors(void **state)
     (void)state;
     assert_int_equal(r.status, 3);
     kt_same(r.out, "");
-    has(r.err, "<stdin>:3:12: error: unknown key 'promt' in workload; did you mean 'prompt'?\n");
+    has(r.err,
+        "<stdin>:3:12: error: unknown key 'promt' in workload; did you mean 'prompt'?\n");
     has(r.err, "<stdin>:3:30: error: ");
     done(&r);
     r = ran_with("report|-|--set|workload.prompt.x=3", SPEC "workload: {prompt: 5}\n", false,

@@ -1,4 +1,5 @@
-/* compare: a row a scheme on one model and machine, with figures that a plan of its own confirms. */
+/* compare: a row a scheme on one model and machine, with figures that a plan of its own
+ * confirms. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,8 @@ static struct compare all_of(struct kp *k, const char *names)
 {
     struct compare c;
 
-    assert_true(compare_schemes(k->arena, &k->problem, profiles_open(k->arena, NULL, k->diag), names, k->diag, &c));
+    assert_true(compare_schemes(k->arena, &k->problem, profiles_open(k->arena, NULL, k->diag),
+                                names, k->diag, &c));
     return c;
 }
 
@@ -96,10 +98,13 @@ static void rows_are_plans(void **state)
     kp_free(k);
 }
 
-/* A scheme that the spec names keeps its parameters; together with the rest it is the second row. */
+/* A scheme that the spec names keeps its parameters; together with the rest it is the second
+ * row. */
 static void the_specs_own_parameters(void **state)
 {
-    struct kp *k = kp_build(LLAMA "cache: {format: fp8_e4m3, eviction: {scheme: snapkv, capacity: 512, layout: kv_head}}\n");
+    struct kp *k = kp_build(
+        LLAMA
+        "cache: {format: fp8_e4m3, eviction: {scheme: snapkv, capacity: 512, layout: kv_head}}\n");
     struct compare c = all_of(k, "snapkv,tova,fp8-e4m3");
     const struct compare_row *r = row_of(&c, "snapkv");
     struct plan plan;
@@ -126,7 +131,8 @@ static void what_cannot_run_says_why(void **state)
     kt_u64(c.n, 4);
     assert_int_equal(c.rows[0].status, COMPARE_OK);
     assert_int_equal(row_of(&c, "h2o")->status, COMPARE_REFUSED);
-    kt_same(row_of(&c, "h2o")->reason, "h2o drops cached tokens, but no layer of this model has attention");
+    kt_same(row_of(&c, "h2o")->reason,
+            "h2o drops cached tokens, but no layer of this model has attention");
     assert_int_equal(row_of(&c, "cla")->status, COMPARE_REFUSED);
     assert_int_equal(row_of(&c, "fastgen")->status, COMPARE_UNSUPPORTED);
     kp_free(k);
@@ -139,10 +145,13 @@ static void unknown_names_are_refused(void **state)
     struct compare c;
 
     (void)state;
-    assert_false(compare_schemes(k->arena, &k->problem, NULL, "snapvk,tova,nothing-like-it", d, &c));
-    kt_printed(d, "kvbudget: error: --schemes: there is no scheme 'snapvk'; did you mean 'snapkv'?\n"
-                  "kvbudget: error: --schemes: there is no scheme 'nothing-like-it'; `kvbudget list schemes` has "
-                  "them all\n");
+    assert_false(
+        compare_schemes(k->arena, &k->problem, NULL, "snapvk,tova,nothing-like-it", d, &c));
+    kt_printed(
+        d,
+        "kvbudget: error: --schemes: there is no scheme 'snapvk'; did you mean 'snapkv'?\n"
+        "kvbudget: error: --schemes: there is no scheme 'nothing-like-it'; `kvbudget list schemes` has "
+        "them all\n");
     assert_int_equal(diag_exit(d), 2);
     kp_free(k);
 }
@@ -174,10 +183,12 @@ static void rows_are_sorted(void **state)
     assert_true(compare_sort(&c, "decode_tokens_per_second", d));
     assert_false(compare_sort(&c, "max_bach", d));
     assert_false(compare_sort(&c, "colour", d));
-    kt_printed(d, "kvbudget: error: --sort: there is no column 'max_bach'; did you mean 'max_batch'?\n"
-                  "kvbudget: error: --sort: there is no column 'colour'; the columns are scheme, bytes_per_token, "
-                  "after_prefill_bytes, max_batch, max_context, decode_tokens_per_second, "
-                  "prefill_seconds_per_sequence\n");
+    kt_printed(
+        d,
+        "kvbudget: error: --sort: there is no column 'max_bach'; did you mean 'max_batch'?\n"
+        "kvbudget: error: --sort: there is no column 'colour'; the columns are scheme, bytes_per_token, "
+        "after_prefill_bytes, max_batch, max_context, decode_tokens_per_second, "
+        "prefill_seconds_per_sequence\n");
     kp_free(k);
 }
 
@@ -215,8 +226,9 @@ static void the_front_is_not_beaten(void **state)
 /* Quality is shown, never computed: the published row at the asked setting. */
 static void published_quality_is_found(void **state)
 {
-    struct kp *k = kp_build("model: {profile: Meta-Llama-3-8B-Instruct}\nhardware: {gpu: h100}\n"
-                            "cache: {eviction: {scheme: pyramidkv, capacity: 128}}\n");
+    struct kp *k =
+        kp_build("model: {profile: Meta-Llama-3-8B-Instruct}\nhardware: {gpu: h100}\n"
+                 "cache: {eviction: {scheme: pyramidkv, capacity: 128}}\n");
     struct compare c = all_of(k, "pyramidkv");
     const struct evidence_near *near = &row_of(&c, "pyramidkv")->near;
 
@@ -230,7 +242,8 @@ static void published_quality_is_found(void **state)
 
 static void table_and_json(void **state)
 {
-    struct kp *k = kp_build(LLAMA "workload: {batch: 100000}\ncache: {sharing: {scheme: lckv, warmup: 2}}\n");
+    struct kp *k = kp_build(
+        LLAMA "workload: {batch: 100000}\ncache: {sharing: {scheme: lckv, warmup: 2}}\n");
     struct compare c = all_of(k, "lckv,fastgen,map");
     char *text = NULL;
     size_t n = 0;
@@ -277,12 +290,14 @@ static void every_model(void **state)
     struct arena *a = arena_new();
     struct diag *d = diag_new(a);
     size_t n;
-    const struct profile_entry *models = profile_list(profiles_open(a, NULL, d), PROFILE_MODEL, a, d, &n);
+    const struct profile_entry *models =
+        profile_list(profiles_open(a, NULL, d), PROFILE_MODEL, a, d, &n);
 
     (void)state;
     assert_true(n > 50);
     for (size_t i = 0; i < n; i++) {
-        struct kp *k = kp_build(arena_printf(a, "model: \"%s\"\nhardware: {memory: 4000GiB}\n", models[i].name));
+        struct kp *k = kp_build(
+            arena_printf(a, "model: \"%s\"\nhardware: {memory: 4000GiB}\n", models[i].name));
         struct compare c = all_of(k, NULL);
         size_t ok = 0;
         if (c.rows[0].status != COMPARE_OK)

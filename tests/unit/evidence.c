@@ -1,5 +1,5 @@
-/* evidence: published rows are read, found by scheme, and their distance to the asked setting is right.
- * And the parameters of schemes, which the distance is measured by. */
+/* evidence: published rows are read, found by scheme, and their distance to the asked
+ * setting is right. And the parameters of schemes, which the distance is measured by. */
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,7 +14,8 @@ static struct scheme_use use_of(struct kt *t, enum scheme_axis axis, const char 
     struct scheme_use use;
     size_t n = 0;
 
-    assert_true(doc_read_yaml(t->a, "use.yaml", yaml, strlen(yaml), t->d, &doc, 1, &n) && n == 1);
+    assert_true(doc_read_yaml(t->a, "use.yaml", yaml, strlen(yaml), t->d, &doc, 1, &n) &&
+                n == 1);
     assert_true(scheme_bind(t->a, axis, doc, t->d, &use));
     return use;
 }
@@ -25,9 +26,15 @@ static struct evidence_row row_of(struct kt *t, const char *scheme, const char *
     struct doc_node *doc = NULL;
     size_t n = 0;
 
-    assert_true(doc_read_yaml(t->a, "row.yaml", setting, strlen(setting), t->d, &doc, 1, &n) && n == 1);
-    return (struct evidence_row){.scheme = scheme, .model = "Llama-3-8B-Instruct", .metric = "score",
-                                 .source = "a paper", .confidence = "primary", .value = 1, .setting = doc};
+    assert_true(doc_read_yaml(t->a, "row.yaml", setting, strlen(setting), t->d, &doc, 1, &n) &&
+                n == 1);
+    return (struct evidence_row){.scheme = scheme,
+                                 .model = "Llama-3-8B-Instruct",
+                                 .metric = "score",
+                                 .source = "a paper",
+                                 .confidence = "primary",
+                                 .value = 1,
+                                 .setting = doc};
 }
 
 static void distances_by_hand(void **state)
@@ -40,10 +47,12 @@ static void distances_by_hand(void **state)
         {"{scheme: snapkv, capacity: 2048}", "{capacity: 512}", 0.75},
         {"{scheme: snapkv, capacity: 512}", "{capacity: 2048}", 0.75},
         {"{scheme: snapkv, capacity: 512}", "{capacity: 512, layout: kv_head}", 1},
-        {"{scheme: snapkv, capacity: 512, layout: kv_head}", "{capacity: 512, layout: kv_head}", 0},
+        {"{scheme: snapkv, capacity: 512, layout: kv_head}", "{capacity: 512, layout: kv_head}",
+         0},
         {"{scheme: snapkv, capacity: 512}", "{capacity: 512, unheard_of: 3}", 1},
         {"{scheme: snapkv, capacity: 512}", "{compression_ratio: 0.5, capacity: 512}", 1},
-        {"{scheme: snapkv, capacity: 512, window: 16}", "{capacity: 512}", 1}, /* 16 is not the default */
+        {"{scheme: snapkv, capacity: 512, window: 16}", "{capacity: 512}",
+         1}, /* 16 is not the default */
         {"{scheme: snapkv, capacity: 512, window: 16}", "{capacity: 512, window: 32}", 0.5},
     };
     struct kt *t = *state;
@@ -53,7 +62,8 @@ static void distances_by_hand(void **state)
         struct evidence_row r = row_of(t, "snapkv", cases[i].published);
         double far = evidence_distance(t->a, &r, &use);
         if (far < cases[i].distance || far > cases[i].distance)
-            fail_msg("%s against %s: %g, not %g", cases[i].published, cases[i].asked, far, cases[i].distance);
+            fail_msg("%s against %s: %g, not %g", cases[i].published, cases[i].asked, far,
+                     cases[i].distance);
     }
 }
 
@@ -109,8 +119,9 @@ static void the_builtin_files_are_read(void **state)
     assert_true(quality > 100 && contested > 5 && memory > 20);
 }
 
-/* Every row is about some scheme of the registry, and every key of its setting is one of the scheme's; only the
- * compression ratio of a comparison that ran all methods at one ratio may be foreign to a scheme. */
+/* Every row is about some scheme of the registry, and every key of its setting is one of the
+ * scheme's; only the compression ratio of a comparison that ran all methods at one ratio may
+ * be foreign to a scheme. */
 static void settings_use_the_schemes_keys(void **state)
 {
     struct kt *t = *state;
@@ -127,9 +138,11 @@ static void settings_use_the_schemes_keys(void **state)
                     continue;
                 found = true;
                 for (const struct doc_node *k = r->setting->first; k; k = k->next)
-                    if (strcmp(k->key, "format") != 0 && strcmp(k->key, "compression_ratio") != 0 &&
+                    if (strcmp(k->key, "format") != 0 &&
+                        strcmp(k->key, "compression_ratio") != 0 &&
                         !params_field(use.scheme, k->key))
-                        fail_msg("%s: %s:%d: no parameter '%s'", *v, k->key_at.file, k->key_at.line, k->key);
+                        fail_msg("%s: %s:%d: no parameter '%s'", *v, k->key_at.file,
+                                 k->key_at.line, k->key);
             }
         }
         if (!found)
@@ -198,8 +211,9 @@ static void malformed_files_are_refused(void **state)
 
 static void report_rows(void **state)
 {
-    struct kp *k = kp_build(KP_LLAMA3_8B "hardware: {gpu: h100}\ncache: {format: kivi2, eviction: {scheme: snapkv, "
-                                         "capacity: 1024}}\n");
+    struct kp *k = kp_build(
+        KP_LLAMA3_8B "hardware: {gpu: h100}\ncache: {format: kivi2, eviction: {scheme: snapkv, "
+                     "capacity: 1024}}\n");
     cJSON *list = json_list(NULL, NULL);
     bool kivi = false, contested = false;
     double v = 0;
@@ -214,10 +228,13 @@ static void report_rows(void **state)
         contested |= !strcmp(json_at(o, "kind")->valuestring, "contested");
         assert_true(!strcmp(scheme, "kivi2") || !strcmp(scheme, "snapkv"));
         assert_true(json_get_double(json_at(o, "value"), &v));
-        for (const cJSON *other = o->next; other; other = other->next) /* a metric once a scheme and kind */
-            assert_false(!strcmp(json_at(other, "metric")->valuestring, json_at(o, "metric")->valuestring) &&
-                         !strcmp(json_at(other, "scheme")->valuestring, scheme) &&
-                         !strcmp(json_at(other, "kind")->valuestring, json_at(o, "kind")->valuestring));
+        for (const cJSON *other = o->next; other;
+             other = other->next) /* a metric once a scheme and kind */
+            assert_false(
+                !strcmp(json_at(other, "metric")->valuestring,
+                        json_at(o, "metric")->valuestring) &&
+                !strcmp(json_at(other, "scheme")->valuestring, scheme) &&
+                !strcmp(json_at(other, "kind")->valuestring, json_at(o, "kind")->valuestring));
     }
     assert_true(kivi && contested);
     cJSON_Delete(list);
@@ -227,7 +244,8 @@ static void report_rows(void **state)
 static void parameters_as_text_and_json(void **state)
 {
     struct kt *t = *state;
-    struct scheme_use use = use_of(t, AXIS_RETENTION, "{scheme: snapkv, capacity: 2k, layout: kv_head}");
+    struct scheme_use use =
+        use_of(t, AXIS_RETENTION, "{scheme: snapkv, capacity: 2k, layout: kv_head}");
     cJSON *o = json_object(NULL, NULL);
     uint64_t v = 0;
 
@@ -239,7 +257,8 @@ static void parameters_as_text_and_json(void **state)
     assert_null(json_at(o, "compression_ratio"));
     cJSON_Delete(o);
     use = use_of(t, AXIS_SHARING, "{scheme: map, map: [1, 1, 3], sequential: true}");
-    assert_string_equal(params_text(t->a, &use), "map [1, 1, 3], forward_passes 7, backward_passes 2, sequential true");
+    assert_string_equal(params_text(t->a, &use),
+                        "map [1, 1, 3], forward_passes 7, backward_passes 2, sequential true");
     o = json_object(NULL, NULL);
     params_json(t->a, &use, o);
     assert_string_equal(json_at(o, "map")->valuestring, "[1, 1, 3]");
@@ -250,7 +269,8 @@ static void parameters_as_text_and_json(void **state)
     use = use_of(t, AXIS_STORAGE, "kivi4");
     assert_string_equal(params_text(t->a, &use), "group 32, residual 128");
     use = use_of(t, AXIS_RETENTION, "{scheme: l2norm, keep_ratio: 0.25, skip_layers: [0, 1]}");
-    assert_string_equal(params_text(t->a, &use), "keep_ratio 0.25, prune_after 1000, skip_layers [0, 1]");
+    assert_string_equal(params_text(t->a, &use),
+                        "keep_ratio 0.25, prune_after 1000, skip_layers [0, 1]");
     assert_null(params_field(use.scheme, "keep"));
     assert_non_null(params_field(use.scheme, "keep-ratio"));
 }

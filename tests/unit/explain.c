@@ -1,5 +1,5 @@
-/* explain: every figure of a report has a rule, the values are the report's, and the numbers put in give
- * the value when they are worked out again. */
+/* explain: every figure of a report has a rule, the values are the report's, and the numbers
+ * put in give the value when they are worked out again. */
 #include <math.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "planner/plan/explain.h"
 #include "tests/kvplan.h"
 
-/* --- working out expressions ------------------------------------------------------------------------ */
+/* --- working out expressions -------------------------------------------------------------- */
 
 struct eval {
     const char *s;
@@ -54,7 +54,8 @@ static double number(struct eval *e)
         bool digit = *e->s >= '0' && *e->s <= '9', exponent = n && *e->s == 'e';
         if (*e->s == ',' && e->s[1] >= '0' && e->s[1] <= '9')
             continue;
-        if (!digit && *e->s != '.' && !exponent && !(n && text[n - 1] == 'e' && strchr("+-", *e->s)))
+        if (!digit && *e->s != '.' && !exponent &&
+            !(n && text[n - 1] == 'e' && strchr("+-", *e->s)))
             break;
         text[n++] = *e->s;
     }
@@ -143,32 +144,42 @@ static void expressions_are_read(void **state)
     assert_true(bad);
 }
 
-/* --- specs ---------------------------------------------------------------------------------------------- */
+/* --- specs -------------------------------------------------------------------------------- */
 
 #define LLAMA KP_LLAMA3_8B "hardware: {gpu: h100-sxm-80gb}\n"
-#define TINY                                                                                     \
-    "model: {layers: 22, hidden_size: 2048, intermediate_size: 5632, heads: 32, kv_heads: 4, "   \
+#define TINY                                                                                   \
+    "model: {layers: 22, hidden_size: 2048, intermediate_size: 5632, heads: 32, kv_heads: 4, " \
     "head_dim: 64, vocab_size: 32000}\nhardware: {gpu: rtx-3090}\n"
 
 static const char *const specs[] = {
+    LLAMA
+    "cache: {format: kivi4}\nengine: {block_tokens: 32}\nworkload: {prompt: 1000, output: 77}\n",
+    "model: Llama-3.2-1B\nhardware: {gpu: l40s, count: 2}\nparallel: {pp: 2}\n",
     LLAMA,
-    LLAMA "workload: {prompt: 1000, output: 333, batch: 7, shared_prefix: 500}\nengine: {block_tokens: 16}\n",
-    LLAMA "weights: {format: fp8}\ncache: {format: fp8_e4m3, eviction: {scheme: h2o, heavy: 128, recent: 128}}\n",
+    LLAMA
+    "workload: {prompt: 1000, output: 333, batch: 7, shared_prefix: 500}\nengine: {block_tokens: 16}\n",
+    LLAMA
+    "weights: {format: fp8}\ncache: {format: fp8_e4m3, eviction: {scheme: h2o, heavy: 128, recent: 128}}\n",
     LLAMA "cache: {format: kivi2}\nworkload: {prompt: 777, output: 100, batch: 3}\n",
     LLAMA "cache: {k: q8_0, v: q4_0, eviction: {scheme: think}}\n",
     KP_LLAMA3_8B "hardware: {gpu: h100, host_memory: 64GiB}\n"
                  "cache: {eviction: {scheme: snapkv, capacity: 256}, offload: 0.25}\n",
-    TINY "cache: {sharing: {scheme: lckv, warmup: 2}, eviction: {scheme: pyramidkv, capacity: 128}}\n",
+    TINY
+    "cache: {sharing: {scheme: lckv, warmup: 2}, eviction: {scheme: pyramidkv, capacity: 128}}\n",
     TINY "cache: {sharing: {scheme: lckv, warmup: 2}}\nworkload: {prompt: 5, output: 2043}\n",
     TINY "cache: {sharing: {scheme: yoco}}\n",
-    TINY "cache: {sharing: {scheme: mlkv, kv_layers: 4, kv_heads: 1}, eviction: {scheme: l2norm, keep_ratio: 0.5}}\n",
-    TINY "cache: {eviction: {scheme: duoattention}}\nengine: {max_seqs: 8, max_model_len: 4k}\n",
+    TINY
+    "cache: {sharing: {scheme: mlkv, kv_layers: 4, kv_heads: 1}, eviction: {scheme: l2norm, keep_ratio: 0.5}}\n",
+    TINY
+    "cache: {eviction: {scheme: duoattention}}\nengine: {max_seqs: 8, max_model_len: 4k}\n",
     TINY "cache: {eviction: {scheme: quest}}\nengine: {memory_fraction: 0.9}\n",
     TINY "memory: {per_gpu: {kv_pool_bytes: 1GB, activation_bytes: 1MB}}\n",
-    KP_LLAMA7B "hardware: {gpu: rtx-3090, host_memory: 1GiB, link: 20GB/s}\nweights: {offload_layers: 4}\n"
-               "cache: {offload: 0.9}\n",
+    KP_LLAMA7B
+    "hardware: {gpu: rtx-3090, host_memory: 1GiB, link: 20GB/s}\nweights: {offload_layers: 4}\n"
+    "cache: {offload: 0.9}\n",
     KP_LLAMA7B "hardware: {memory: 8GiB}\n",
-    KP_LLAMA7B "hardware: {memory: 24GiB, memory_limit: 20GiB}\nworkload: {prompt: 100k, output: 1k}\n",
+    KP_LLAMA7B
+    "hardware: {memory: 24GiB, memory_limit: 20GiB}\nworkload: {prompt: 100k, output: 1k}\n",
     KP_LLAMA7B "hardware: {gpu: a100-80gb, count: 8}\nparallel: {tp: 2, pp: 2, dp: 2}\n",
     "model: DeepSeek-V3\nhardware: {gpu: h200, count: 16}\nparallel: {tp: 8, ep: 8, pp: 2}\n",
     "model: DeepSeek-V3.2\nhardware: {gpu: b200, count: 8}\n",
@@ -212,7 +223,7 @@ static const cJSON *entry_of(const cJSON *explained, const char *path)
     return NULL;
 }
 
-/* --- laws ------------------------------------------------------------------------------------------------- */
+/* --- laws --------------------------------------------------------------------------------- */
 
 static void check_covered(const struct case_of *c, const char *path, const cJSON *v)
 {
@@ -221,7 +232,9 @@ static void check_covered(const struct case_of *c, const char *path, const cJSON
 
     if (cJSON_IsObject(v)) {
         for (const cJSON *child = v->child; child; child = child->next)
-            check_covered(c, arena_printf(c->k->arena, "%s%s%s", path, *path ? "." : "", child->string), child);
+            check_covered(
+                c, arena_printf(c->k->arena, "%s%s%s", path, *path ? "." : "", child->string),
+                child);
         return;
     }
     if (!json_get_double(v, &want))
@@ -243,21 +256,22 @@ static void every_figure_is_explained(void **state)
     }
 }
 
-/* Seconds are written with 12 digits, their sums with rounded terms; counts are exact but for doubles
- * that were rounded to whole bytes. */
+/* Seconds are written with 12 digits, their sums with rounded terms; counts are exact but
+ * for doubles that were rounded to whole bytes. */
 static void check_numbers(const cJSON *e, const char *spec)
 {
     const char *put_in = json_at(e, "substituted")->valuestring;
     double value = 0, got, off;
     bool bad;
 
-    if (!cJSON_IsTrue(json_at(e, "is_expression")) || !json_get_double(json_at(e, "value"), &value))
+    if (!cJSON_IsTrue(json_at(e, "is_expression")) ||
+        !json_get_double(json_at(e, "value"), &value))
         return;
     got = work_out(put_in, &bad);
     off = fabs(got - value);
     if (bad || !(off <= 1e-9 * fabs(value) || (off <= 1.0 && value >= 1e6)))
-        fail_msg("%s\n%s = %.15g, but %s\n= %.15g%s", spec, json_at(e, "path")->valuestring, value, put_in, got,
-                 bad ? " (unreadable)" : "");
+        fail_msg("%s\n%s = %.15g, but %s\n= %.15g%s", spec, json_at(e, "path")->valuestring,
+                 value, put_in, got, bad ? " (unreadable)" : "");
 }
 
 static void numbers_put_in_give_the_value(void **state)
@@ -290,7 +304,8 @@ static void a_formula_by_hand(void **state)
             "32 x 8 x (128 + 128) x 2 [layers x heads x elements x bytes]");
     kt_same(json_at(e, "unit")->valuestring, "bytes");
     e = entry_of(c.explained, "memory.per_gpu.usable_bytes");
-    assert_non_null(strstr(json_at(e, "sources.0")->valuestring, "h100-sxm5-80gb memory_usable: "));
+    assert_non_null(
+        strstr(json_at(e, "sources.0")->valuestring, "h100-sxm5-80gb memory_usable: "));
     close_case(&c);
 }
 
@@ -324,8 +339,10 @@ static void an_unknown_path_is_refused(void **state)
     assert_int_equal(diag_exit(d), 2);
     d = diag_new(c.k->arena);
     assert_null(explain_json(c.k->arena, &in, "verdict", d));
-    kt_printed(d, "kvbudget: error: the report has no figure 'verdict'; `kvbudget explain SPEC` lists them "
-                  "all\n");
+    kt_printed(
+        d,
+        "kvbudget: error: the report has no figure 'verdict'; `kvbudget explain SPEC` lists them "
+        "all\n");
     close_case(&c);
 }
 
@@ -339,10 +356,11 @@ static void text_has_all_parts(void **state)
     (void)state;
     explain_text(c.k->arena, c.explained, out);
     fclose(out);
-    assert_non_null(strstr(text, "cache.bytes_per_token = 22,528 bytes (22.00 KiB)\n"
-                                 "    sum over stored streams: heads x (K + V) in their formats\n"
-                                 "    = 22 x 4 x (64 + 64) x 2 [layers x heads x elements x bytes]\n"
-                                 "    from model inline (inline)\n"));
+    assert_non_null(strstr(text,
+                           "cache.bytes_per_token = 22,528 bytes (22.00 KiB)\n"
+                           "    sum over stored streams: heads x (K + V) in their formats\n"
+                           "    = 22 x 4 x (64 + 64) x 2 [layers x heads x elements x bytes]\n"
+                           "    from model inline (inline)\n"));
     assert_non_null(strstr(text, "compute.batch = 2 sequences\n"));
     free(text);
     close_case(&c);

@@ -46,11 +46,12 @@ static void test_latent(void **state)
 {
     struct model m = km_model(
         *state,
-        BASE("deepseek_v2") ", 'q_lora_rank': null, 'kv_lora_rank': 32, "
-                            "'qk_nope_head_dim': 128, 'qk_rope_head_dim': 64, "
-                            "'v_head_dim': 128, 'n_routed_experts': 8, 'moe_intermediate_size': "
-                            "16, 'n_shared_experts': 2, 'first_k_dense_replace': 1, "
-                            "'num_experts_per_tok': 2, 'num_key_value_heads': 4}");
+        BASE(
+            "deepseek_v2") ", 'q_lora_rank': null, 'kv_lora_rank': 32, "
+                           "'qk_nope_head_dim': 128, 'qk_rope_head_dim': 64, "
+                           "'v_head_dim': 128, 'n_routed_experts': 8, 'moe_intermediate_size': "
+                           "16, 'n_shared_experts': 2, 'first_k_dense_replace': 1, "
+                           "'num_experts_per_tok': 2, 'num_key_value_heads': 4}");
     const struct layer *l = &m.layers[7];
 
     expect_mixers(&m, "LLLLLLLL");
@@ -186,7 +187,8 @@ static void test_windows(void **state)
     kt_u64(m.layers[0].attn.window_tokens, 2047);
     m = km_model(t, BASE("gemma2") ", 'sliding_window': 4096}");
     expect_mixers(&m, "SFSFSFSF");
-    m = km_model(t, BASE("gemma3_text") ", 'sliding_window': 512, 'sliding_window_pattern': 6}");
+    m = km_model(t,
+                 BASE("gemma3_text") ", 'sliding_window': 512, 'sliding_window_pattern': 6}");
     expect_mixers(&m, "SSSSSFSS");
     m = km_model(t, BASE("olmo3") "}");
     expect_mixers(&m, "SSSFSSSF");
@@ -207,13 +209,15 @@ static void test_windows(void **state)
                 m.layers[0].ffn.intermediate == 16384);
     m = km_model(
         t,
-        BASE("exaone4") ", 'sliding_window': 4096, 'layer_types': ['sliding_attention', 'full_attention', "
-                        "'sliding_attention', 'sliding_attention', 'sliding_attention', 'sliding_attention', "
-                        "'sliding_attention', 'full_attention']}");
+        BASE(
+            "exaone4") ", 'sliding_window': 4096, 'layer_types': ['sliding_attention', 'full_attention', "
+                       "'sliding_attention', 'sliding_attention', 'sliding_attention', 'sliding_attention', "
+                       "'sliding_attention', 'full_attention']}");
     expect_mixers(&m, "SFSSSSSF");
 }
 
-/* Gemma-3-4B has 29 + 5 of 34 layers, and its nested config leaves heads and vocabulary to the class. */
+/* Gemma-3-4B has 29 + 5 of 34 layers, and its nested config leaves heads and vocabulary to the
+ * class. */
 static void test_gemma3_defaults(void **state)
 {
     struct model m = km_model(
@@ -322,18 +326,20 @@ static void test_hybrids(void **state)
     expect_mixers(&m, "mmmFmmmF");
     m = km_model(
         t,
-        BASE("kimi_linear") ", 'kv_lora_rank': 32, 'qk_nope_head_dim': 16, 'qk_rope_head_dim': 8, "
-                            "'v_head_dim': 16, 'num_experts': 4, 'num_experts_per_token': 2, "
-                            "'moe_intermediate_size': 8, 'first_k_dense_replace': 1, 'linear_attn_config': "
-                            "{'full_attn_layers': [4, 8], 'num_heads': 4, 'head_dim': 16}}");
+        BASE(
+            "kimi_linear") ", 'kv_lora_rank': 32, 'qk_nope_head_dim': 16, 'qk_rope_head_dim': 8, "
+                           "'v_head_dim': 16, 'num_experts': 4, 'num_experts_per_token': 2, "
+                           "'moe_intermediate_size': 8, 'first_k_dense_replace': 1, 'linear_attn_config': "
+                           "{'full_attn_layers': [4, 8], 'num_heads': 4, 'head_dim': 16}}");
     expect_mixers(&m, "mmmLmmmL"); /* listed 1-based */
     assert_true(m.layers[0].state.kind == STATE_KDA && !m.layers[0].ffn.experts &&
                 m.layers[1].ffn.experts);
     m = km_model(
         t,
-        BASE("granitemoehybrid") ", 'num_local_experts': 0, 'shared_intermediate_size': 48, 'mamba_n_heads': 8, "
-                                 "'layer_types': ['mamba', 'attention', 'mamba', 'mamba', 'mamba', 'mamba', "
-                                 "'mamba', 'mamba']}");
+        BASE(
+            "granitemoehybrid") ", 'num_local_experts': 0, 'shared_intermediate_size': 48, 'mamba_n_heads': 8, "
+                                "'layer_types': ['mamba', 'attention', 'mamba', 'mamba', 'mamba', 'mamba', "
+                                "'mamba', 'mamba']}");
     expect_mixers(&m, "mFmmmmmm");
     kt_u64(m.layers[0].ffn.intermediate, 48);
     m = km_model(t, BASE("lfm2") ", 'block_ff_dim': 120, 'full_attn_idxs': [2, 5]}");
@@ -382,7 +388,8 @@ static void test_nemotron_h(void **state)
     kt_diag(t->d, "the pattern has expert layers, but the config has no n_routed_experts", 0);
 }
 
-/* 5.25 * 2/3 * 8192 = 28672; 2.625 gives 14336; 1.3125 gives 7168; rounded up to 256: 3.28125 gives 17920. */
+/* 5.25 * 2/3 * 8192 = 28672; 2.625 gives 14336; 1.3125 gives 7168; rounded up to 256: 3.28125
+ * gives 17920. */
 static void test_block_list(void **state)
 {
     struct kt *t = *state;
@@ -464,14 +471,16 @@ static void test_small_tensors(void **state)
         t,
         BASE(
             "qwen3_moe") ", 'moe_intermediate_size': 16, 'mlp_only_layers': [1], 'decoder_sparse_step': 2}");
-    assert_true(!m.layers[0].ffn.experts && !m.layers[1].ffn.experts && m.layers[3].ffn.experts);
+    assert_true(!m.layers[0].ffn.experts && !m.layers[1].ffn.experts &&
+                m.layers[3].ffn.experts);
     assert_true(m.layers[0].attn.qk_norm == QK_NORM_HEAD);
     m = km_model(t, BASE("internlm") ", 'bias': true}");
     assert_true(m.layers[0].attn.o_bias);
     m = km_model(
         t,
-        BASE("glm4_moe") ", 'attention_bias': true, 'use_qk_norm': true, 'moe_intermediate_size': 8, "
-                         "'num_nextn_predict_layers': 1}");
+        BASE(
+            "glm4_moe") ", 'attention_bias': true, 'use_qk_norm': true, 'moe_intermediate_size': 8, "
+                        "'num_nextn_predict_layers': 1}");
     assert_true(m.layers[0].attn.q_bias && !m.layers[0].attn.o_bias &&
                 m.layers[7].ffn.router_bias);
     kt_u64(m.mtp_layers, 1);

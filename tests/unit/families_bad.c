@@ -45,7 +45,8 @@ static const struct bad bads[] = {
     {"{'model_type': 'deepseek_v4'}",
      "model_type 'deepseek_v4' cannot be modelled: its layers compress the sequence (compressed sparse attention, "
      "compress_ratios); no layer kind here does; " INLINE},
-    {"{'model_type': 'kimi_k3'}", "model_type 'kimi_k3' cannot be modelled: its latent experts"},
+    {"{'model_type': 'kimi_k3'}",
+     "model_type 'kimi_k3' cannot be modelled: its latent experts"},
     {"{'model_type': 't5'}", "model_type 't5' cannot be modelled: it is an encoder-decoder"},
     {"{'model_type': 'llama'}", "the config has no num_hidden_layers"},
     {"{'model_type': 'llama', 'num_hidden_layers': 2, 'hidden_size': 64, 'vocab_size': 9}",
@@ -60,7 +61,8 @@ static const struct bad bads[] = {
      "'num_hidden_layers'"},
     {BASE("olmo3") ", 'layer_types': ['full_attention']}",
      "layer_types has 1 entries for 8 layers"},
-    {BASE("mistral") ", 'layer_types': ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a'], 'sliding_window': 9}",
+    {BASE(
+         "mistral") ", 'layer_types': ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a'], 'sliding_window': 9}",
      "layer type 'a' is not one this family has"},
     {BASE(
          "mistral") ", 'layer_types': ['sliding_attention', 'full_attention', 'full_attention', 'full_attention', "

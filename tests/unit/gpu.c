@@ -146,7 +146,8 @@ static void origins(void **state)
                             gpu_fact_key((enum gpu_fact)(GPU_FACT_PEAK + t)));
 }
 
-/* Every builtin profile, those added later too: no error, each figure in a sane range and with its source. */
+/* Every builtin profile, those added later too: no error, each figure in a sane range and with
+ * its source. */
 static void all_load(void **state)
 {
     struct fixture *f = *state;

@@ -1,4 +1,5 @@
-/* The inline form: defaults, layer kinds and types, sharing, overrides, and every message for what it rejects. */
+/* The inline form: defaults, layer kinds and types, sharing, overrides, and every message for
+ * what it rejects. */
 #include "tests/kvmodel.h"
 
 #define SMALL "hidden_size: 64, intermediate_size: 128, heads: 4, vocab_size: 1000"
@@ -210,7 +211,8 @@ static const struct bad bads[] = {
     {"{layers: 2, " SMALL ", ssm: {kind: gdn}}", "layer 1: ssm.k_heads must not be 0"},
     {"{layers: 2, " SMALL ", ssm: {kind: lightning}}", "layer 1: ssm.heads must not be 0"},
     {"{layers: 2, " SMALL ", ssm: {kind: kda}}", "layer 1: ssm.conv_kernel must not be 0"},
-    {"{layers: 2, " SMALL ", ssm: {kind: shortconv}}", "layer 1: ssm.conv_kernel must not be 0"},
+    {"{layers: 2, " SMALL ", ssm: {kind: shortconv}}",
+     "layer 1: ssm.conv_kernel must not be 0"},
     {"{layers: 2, " SMALL ", ssm: {kind: gmu}}", "layer 1: ssm.inner must not be 0"},
     {"{layers: 2, " SMALL ", moe: {experts: 4, top_k: 5, intermediate_size: 8}}",
      "layer 1: a token cannot use 5 of 4 experts"},
@@ -229,7 +231,8 @@ static const struct bad bads[] = {
     {"{" SMALL ", layer_types: [full*4096, full]}", "layer_types has more than 4096 layers"},
     {"{" SMALL ", layer_types: [{repeat: 2}]}",
      "a map in layer_types must be {repeat: TIMES, of: [TYPES]}"},
-    {"{layers: 2, " SMALL ", layer_kinds: [a]}", "layer_kinds must be a map of names to layers"},
+    {"{layers: 2, " SMALL ", layer_kinds: [a]}",
+     "layer_kinds must be a map of names to layers"},
     {"{layers: 2, " SMALL ", layer_kinds: {a: {layers: 2}}}",
      "unknown key 'layers' in layer_kinds.a"},
     {"{layers: 2, " SMALL ", kv_sources: [1]}", "kv_sources has 1 entries for 2 layers"},

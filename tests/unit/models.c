@@ -1,10 +1,11 @@
-/* The model profiles against our own table of counts (tests/data/models.csv) and the family readers against configs
- * restated from the same sources (tests/data/configs.jsonl).
+/* The model profiles against our own table of counts (tests/data/models.csv) and the family
+ * readers against configs restated from the same sources (tests/data/configs.jsonl).
  *
- * Columns of the table: parameters without towers, MTP layers and buffers; active = all that one token touches;
- * matmul = active without what is only looked up (untied input embeddings, learned positions, per-layer embedding
- * tables); kv_* and state in elements. `stated` is what the source in the profile says; where its basis is a
- * safetensors total it counts weights one by one, and the table holds to it exactly in most rows. */
+ * Columns of the table: parameters without towers, MTP layers and buffers; active = all that
+ * one token touches; matmul = active without what is only looked up (untied input embeddings,
+ * learned positions, per-layer embedding tables); kv_* and state in elements. `stated` is what
+ * the source in the profile says; where its basis is a safetensors total it counts weights one
+ * by one, and the table holds to it exactly in most rows. */
 #include "tests/kvmodel.h"
 
 #include <dirent.h>
@@ -214,7 +215,8 @@ static void test_configs(void **state)
     assert_true(n >= 90);
 }
 
-/* A folder of real config.json files, one a model, if there is one: each reads or is refused with a reason. */
+/* A folder of real config.json files, one a model, if there is one: each reads or is refused
+ * with a reason. */
 static void test_real_configs(void **state)
 {
     struct kt *t = *state;

@@ -1,4 +1,5 @@
-/* Where a model may come from, and what a spec assumes: files in a temporary folder, profiles by name, overrides. */
+/* Where a model may come from, and what a spec assumes: files in a temporary folder, profiles
+ * by name, overrides. */
 #include "tests/kvplan.h"
 
 #include <unistd.h>
@@ -43,8 +44,9 @@ static struct kp *with_model(struct place *p, const char *model, bool build)
     return build ? kp_build(text) : kp_try(text);
 }
 
-/* 512 x 64 x (8 + 2 x 2 + 8) + 3 x 512 x 1024 + 2 x 512 a layer, x 4, + 2 x 1000 x 512 + 512 = 9,941,504 ... by hand:
- * 655,360 + 1,572,864 + 1,024 = 2,229,248; x 4 = 8,916,992; + 1,024,000 + 512. */
+/* 512 x 64 x (8 + 2 x 2 + 8) + 3 x 512 x 1024 + 2 x 512 a layer, x 4, + 2 x 1000 x 512 + 512 =
+ * 9,941,504 ... by hand: 655,360 + 1,572,864 + 1,024 = 2,229,248; x 4 = 8,916,992; + 1,024,000
+ * + 512. */
 enum { SMALL_PARAMETERS = 9941504 };
 
 static void test_paths(void **state)
@@ -57,7 +59,8 @@ static void test_paths(void **state)
         kt_u64(k->problem.params.total, SMALL_PARAMETERS);
         kp_free(k);
     }
-    struct kp *k = with_model(&p, arena_printf(p.a, "{config: %s, name: my/model, layers: 8}", p.config), true);
+    struct kp *k = with_model(
+        &p, arena_printf(p.a, "{config: %s, name: my/model, layers: 8}", p.config), true);
     kt_u64(k->problem.params.total, SMALL_PARAMETERS + 8916992);
     kt_same(k->problem.model.name, "my/model");
     kp_free(k);
@@ -73,9 +76,10 @@ static void test_quantization_beside(void **state)
 {
     (void)state;
     struct place p = make_place();
-    write_text(arena_printf(p.a, "%s/hf_quant_config.json", p.folder),
-               "{\"producer\": {\"name\": \"modelopt\"}, \"quantization\": {\"quant_algo\": \"FP8\", "
-               "\"kv_cache_quant_algo\": \"FP8\", \"exclude_modules\": [\"lm_head\"]}}");
+    write_text(
+        arena_printf(p.a, "%s/hf_quant_config.json", p.folder),
+        "{\"producer\": {\"name\": \"modelopt\"}, \"quantization\": {\"quant_algo\": \"FP8\", "
+        "\"kv_cache_quant_algo\": \"FP8\", \"exclude_modules\": [\"lm_head\"]}}");
     struct kp *k = with_model(&p, p.folder, true);
     struct ck ck = {0};
     assert_true(k->problem.weights_bytes < 2 * SMALL_PARAMETERS - 8000000);
@@ -136,9 +140,11 @@ static void test_assumptions(void **state)
     kp_says(k, "lckv changes a shipped checkpoint: the model needs (further) training with it");
     kp_free(k);
     k = kp_build("model: DeepSeek-V3\nhardware: {gpu: h200, count: 8}\n");
-    kp_says(k, "a latent cache is not divided by tensor parallelism: every rank holds it whole");
+    kp_says(k,
+            "a latent cache is not divided by tensor parallelism: every rank holds it whole");
     kp_free(k);
-    k = kp_build("model: Qwen3-8B\nhardware: {gpu: h100, count: 2}\nparallel: {pp: 2}\ncache: {sharing: {scheme: lckv}}\n");
+    k = kp_build(
+        "model: Qwen3-8B\nhardware: {gpu: h100, count: 2}\nparallel: {pp: 2}\ncache: {sharing: {scheme: lckv}}\n");
     kp_says(k, "in another pipeline stage: it is sent there and held twice");
     kp_free(k);
 }

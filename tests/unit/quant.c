@@ -105,7 +105,8 @@ static void test_experts_only(void **state)
                       "['model.layers.*.self_attn', 'model.layers.*.mlp.router', 'lm_head']}}");
 
     assert_true(covers(&m, 1, PART_EXPERT));
-    assert_false(covers(&m, 1, PART_Q) || covers(&m, 0, PART_MLP) || covers(&m, 1, PART_SHARED));
+    assert_false(covers(&m, 1, PART_Q) || covers(&m, 0, PART_MLP) ||
+                 covers(&m, 1, PART_SHARED));
 }
 
 /* Kimi-K2.5: regular expressions leave attention, shared experts and the dense layer alone. */

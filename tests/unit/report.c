@@ -342,7 +342,8 @@ static void test_check_json(void **state)
     drop(&m);
 }
 
-/* --- printing ------------------------------------------------------------------------------ */
+/* --- printing ------------------------------------------------------------------------------
+ */
 
 static void printed(const cJSON *root, bool compact, const char *want)
 {
@@ -390,7 +391,8 @@ static void test_json(void **state)
     cJSON_Delete(root);
 }
 
-/* --- the table ------------------------------------------------------------------------------ */
+/* --- the table ------------------------------------------------------------------------------
+ */
 
 static char *table_of(struct arena *a, struct made *m, size_t n,
                       const struct report_style *style)

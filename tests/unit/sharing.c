@@ -487,9 +487,10 @@ static void other_widths(void **state)
 
     m->layers[1].attn.kv_heads = m->layers[3].attn.kv_heads = 2;
     struct layout *l = kc_layout(k, m);
-    kc_refused(k, l, AXIS_SHARING, "cla",
-               "layer 2 cannot read the cache of layer 1: it needs 2 heads of 64 + 64 elements, "
-               "layer 1 keeps 4 of 64 + 64");
+    kc_refused(
+        k, l, AXIS_SHARING, "cla",
+        "layer 2 cannot read the cache of layer 1: it needs 2 heads of 64 + 64 elements, "
+        "layer 1 keeps 4 of 64 + 64");
     kt_diag(k->d, "layer 4 cannot read the cache of layer 3", 0);
     kc_says(k, kc_layout(k, m), AXIS_SHARING, "native",
             "this model shares no K/V: every layer keeps its own");

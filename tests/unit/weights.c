@@ -1,5 +1,5 @@
-/* The tensor table: counts derived by hand, shapes, shards, bytes under formats, and the FP8 scale counts that
- * published totals contain. */
+/* The tensor table: counts derived by hand, shapes, shards, bytes under formats, and the FP8
+ * scale counts that published totals contain. */
 #include "tests/kvmodel.h"
 
 #define LLAMA_8B                                                                               \
@@ -27,9 +27,9 @@ static struct tensor find(const struct model *m, uint32_t layer, const char *nam
     return t[0];
 }
 
-/* embedding and head 2 * 128256 * 4096 = 1,050,673,152; a layer: q and o 2 * 4096^2, k and v 2 * 1024 * 4096 =
- * 41,943,040; MLP 3 * 4096 * 14336 = 176,160,768; norms 8,192: 218,112,000; 32 of them and the final norm 4,096.
- * The published safetensors total is 8,030,261,248. */
+/* embedding and head 2 * 128256 * 4096 = 1,050,673,152; a layer: q and o 2 * 4096^2, k and v 2
+ * * 1024 * 4096 = 41,943,040; MLP 3 * 4096 * 14336 = 176,160,768; norms 8,192: 218,112,000; 32
+ * of them and the final norm 4,096. The published safetensors total is 8,030,261,248. */
 static void test_llama_by_hand(void **state)
 {
     struct model m = km_model(*state, LLAMA_8B);
@@ -48,9 +48,10 @@ static void test_llama_by_hand(void **state)
     kt_u64(c.by_part[PART_LATENT], 0);
 }
 
-/* attention: q_a 7168*1536 + 1536, q_b 1536*128*192, kv_a 7168*576 + 512, kv_b 512*128*256, o 16384*7168 =
- * 187,107,328, norms 14,336; dense MLP 3*7168*18432 = 396,361,728; experts 257 * 3*7168*2048 and the router 7168*256 +
- * 256 = 11,320,164,608; embedding and head 2*129280*7168. The model card says 671B. */
+/* attention: q_a 7168*1536 + 1536, q_b 1536*128*192, kv_a 7168*576 + 512, kv_b 512*128*256, o
+ * 16384*7168 = 187,107,328, norms 14,336; dense MLP 3*7168*18432 = 396,361,728; experts 257 *
+ * 3*7168*2048 and the router 7168*256 + 256 = 11,320,164,608; embedding and head 2*129280*7168.
+ * The model card says 671B. */
 static void test_deepseek_by_hand(void **state)
 {
     struct model m = km_model(*state, DEEPSEEK_V3);
@@ -66,8 +67,9 @@ static void test_deepseek_by_hand(void **state)
     kt_u64(c.by_part[PART_EXPERT], 58 * (uint64_t)256 * 3 * 7168 * 2048);
 }
 
-/* attention q and o 2*1024*512, k and v 2*1024*128; Mamba-2 inner 1536, conv width 1792: in 1024*(1536+1792+24), conv
- * 1792*5, A, D, dt 72, out 1536*1024; MLP 3*1024*2048; norms 2048: 12,618,568 a layer. Published: 521,411,104. */
+/* attention q and o 2*1024*512, k and v 2*1024*128; Mamba-2 inner 1536, conv width 1792: in
+ * 1024*(1536+1792+24), conv 1792*5, A, D, dt 72, out 1536*1024; MLP 3*1024*2048; norms 2048:
+ * 12,618,568 a layer. Published: 521,411,104. */
 static void test_falcon_h1_by_hand(void **state)
 {
     struct model m = km_model(
@@ -80,7 +82,8 @@ static void test_falcon_h1_by_hand(void **state)
     kt_u64(km_count(&m).total, 521411104);
 }
 
-/* Only layers 1, 31 and 32 compute K/V: LCKV 7B with w = 2 (arXiv:2405.10637 Table 5 dimensions). */
+/* Only layers 1, 31 and 32 compute K/V: LCKV 7B with w = 2 (arXiv:2405.10637 Table 5
+ * dimensions). */
 static void test_layers_without_kv(void **state)
 {
     struct model m = km_model(*state, LLAMA_7B);
@@ -144,7 +147,8 @@ static void test_shards(void **state)
 
     assert_true(q.split == SPLIT_OUT && k.split == SPLIT_KV && o.split == SPLIT_IN &&
                 norm.split == SPLIT_NONE);
-    assert_true(kv_a.split == SPLIT_NONE && kv_b.split == SPLIT_OUT && up.split == SPLIT_EXPERT);
+    assert_true(kv_a.split == SPLIT_NONE && kv_b.split == SPLIT_OUT &&
+                up.split == SPLIT_EXPERT);
     kt_u64(bytes(&q, "bf16", (struct shard){4, 1, 8}), 2 * 1024 * 4096);
     kt_u64(bytes(&q, "bf16", (struct shard){3, 1, 8}), 2 * 1366 * 4096);
     kt_u64(bytes(&o, "bf16", (struct shard){4, 1, 8}), 2 * 4096 * 1024);
@@ -224,9 +228,10 @@ static uint64_t scales(const struct model *m)
     return sum;
 }
 
-/* Published safetensors totals of FP8 checkpoints contain one number for each scale (sources in tests/data/models.csv):
- * MiniMax-M2.5 228,703,644,928 = the parameters + 13,880,064; DeepSeek-V3 684,531,386,000 = 671,026,419,200 + the MTP
- * block 11,610,068,224 + its tables 1,853,358,080 + 41,540,496, the MTP layer's scales included; Kimi-K2 62,495,192. */
+/* Published safetensors totals of FP8 checkpoints contain one number for each scale (sources in
+ * tests/data/models.csv): MiniMax-M2.5 228,703,644,928 = the parameters + 13,880,064;
+ * DeepSeek-V3 684,531,386,000 = 671,026,419,200 + the MTP block 11,610,068,224 + its tables
+ * 1,853,358,080 + 41,540,496, the MTP layer's scales included; Kimi-K2 62,495,192. */
 static void test_fp8_scales(void **state)
 {
     struct model v3 = km_model(*state, DEEPSEEK_V3);

@@ -121,7 +121,8 @@ static void test_refusals(void **state)
         {"\"\": 1\n", "t.yaml:1:1: error: a key is missing\n"},
         {": 1\n", "t.yaml:1:1: error: did not find expected key, while parsing a block mapping "
                   "that starts on line 1\n"},
-        {"a: 1\n b: 2\n", "t.yaml:2:3: error: mapping values are not allowed in this context\n"},
+        {"a: 1\n b: 2\n",
+         "t.yaml:2:3: error: mapping values are not allowed in this context\n"},
         {"a: [1, 2\nb: 3\n",
          "t.yaml:2:2: error: did not find expected ',' or ']', while parsing "
          "a flow sequence that starts on line 1\n"},

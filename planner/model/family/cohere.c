@@ -1,5 +1,5 @@
-/* Command-R, Aya (parallel block with one LayerNorm without bias, tied) and Command-R7B (three sliding layers to a
- * full one). */
+/* Command-R, Aya (parallel block with one LayerNorm without bias, tied) and Command-R7B (three
+ * sliding layers to a full one). */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* DeepSeek MoE (plain attention), V2, V3, R1, V3.2, and models of their shape: Kimi-K2, GLM-5. First layers dense,
- * then fine-grained experts with shared ones; V3 adds a router correction bias, V3.2 and GLM-5 an indexer. */
+/* DeepSeek MoE (plain attention), V2, V3, R1, V3.2, and models of their shape: Kimi-K2, GLM-5.
+ * First layers dense, then fine-grained experts with shared ones; V3 adds a router correction
+ * bias, V3.2 and GLM-5 an indexer. */
 #include "planner/model/family.h"
 
 #include <string.h>

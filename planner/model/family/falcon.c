@@ -1,5 +1,6 @@
-/* Falcon 7B, 40B and 180B: multi-query (one K/V head) in the first architecture, num_kv_heads in the new one, which
- * also has two norms a layer. Old configs do not say which; more than one K/V head beside multi_query tells. */
+/* Falcon 7B, 40B and 180B: multi-query (one K/V head) in the first architecture, num_kv_heads
+ * in the new one, which also has two norms a layer. Old configs do not say which; more than one
+ * K/V head beside multi_query tells. */
 #include "planner/model/family.h"
 
 static void read(struct config *c, struct model *m)

@@ -11,7 +11,8 @@ static void read(struct config *c, struct model *m)
     s.head_dim = config_u32(c, "mamba_d_head", 0);
     if (s.head_dim == 0 && s.heads > 0)
         s.head_dim =
-            config_u32(c, "mamba_d_ssm", m->hidden * config_u32(c, "mamba_expand", 2)) / s.heads;
+            config_u32(c, "mamba_d_ssm", m->hidden * config_u32(c, "mamba_expand", 2)) /
+            s.heads;
     s.state_dim = config_u32(c, "mamba_d_state", 256);
     s.groups = config_u32(c, "mamba_n_groups", 1);
     s.conv_kernel = config_u32(c, "mamba_d_conv", 4);

@@ -1,7 +1,9 @@
-/* What the family files share: reading keys with alternatives, the Llama-like decoder that most of them vary, and
- * the registry. A reader never stops at the first problem; config.ok says at the end whether there was one.
+/* What the family files share: reading keys with alternatives, the Llama-like decoder that most
+ * of them vary, and the registry. A reader never stops at the first problem; config.ok says at
+ * the end whether there was one.
  *
- * source of the fallbacks: the configuration classes of huggingface/transformers (src/transformers/models). */
+ * source of the fallbacks: the configuration classes of huggingface/transformers
+ * (src/transformers/models). */
 #include "planner/model/family.h"
 
 #include <stdio.h>
@@ -378,7 +380,8 @@ void family_share_last(struct config *c, struct model *m, uint32_t shared)
 /* ---- towers --------------------------------------------------------------------------- */
 
 /* Qwen3.5: two constants that fit the published totals of four models of 27 blocks of 1152.
- * source: tests/data/models.csv, differences of Qwen3.5-27B, 35B-A3B, 122B-A10B and 397B-A17B. */
+ * source: tests/data/models.csv, differences of Qwen3.5-27B, 35B-A3B, 122B-A10B and 397B-A17B.
+ */
 static uint64_t qwen35_tower(const struct doc_node *v, uint64_t hidden)
 {
     uint32_t depth = 0, width = 0, inter = 0;

@@ -1,5 +1,5 @@
-/* Gemma 1 and 2: tied embeddings; Gemma 2 has four norms a layer and slides on every second layer, the first one
- * included. */
+/* Gemma 1 and 2: tied embeddings; Gemma 2 has four norms a layer and slides on every second
+ * layer, the first one included. */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,7 +1,8 @@
-/* Gemma 3n: four sliding layers to a full one; the last num_kv_shared_layers read the cache of the last earlier layer
- * of their kind but keep their own, unused K/V weights; AltUp, Laurel and per-layer embeddings.
- * Parameters of the parts, h = hidden size: Laurel 2*h*rank + h; AltUp with n streams h + n^2 + n^3 + h*n + h; inputs
- * of width w a layer 2*h*w + h; outside 2*(n-1)*h*h projections between streams and h*layers*w + w. */
+/* Gemma 3n: four sliding layers to a full one; the last num_kv_shared_layers read the cache of
+ * the last earlier layer of their kind but keep their own, unused K/V weights; AltUp, Laurel
+ * and per-layer embeddings. Parameters of the parts, h = hidden size: Laurel 2*h*rank + h;
+ * AltUp with n streams h + n^2 + n^3 + h*n + h; inputs of width w a layer 2*h*w + h; outside
+ * 2*(n-1)*h*h projections between streams and h*layers*w + w. */
 #include "planner/model/family.h"
 
 enum { PERIOD = 5 };

@@ -1,6 +1,7 @@
-/* Gemma 4: sliding layers with heads of head_dim, full layers with heads of global_head_dim and K/V heads of their
- * own; in the large models one projection serves K and V of full layers, experts stand beside the dense MLP (26B); in
- * the E models the last layers read earlier caches and per-layer inputs are added. */
+/* Gemma 4: sliding layers with heads of head_dim, full layers with heads of global_head_dim and
+ * K/V heads of their own; in the large models one projection serves K and V of full layers,
+ * experts stand beside the dense MLP (26B); in the E models the last layers read earlier caches
+ * and per-layer inputs are added. */
 #include "planner/model/family.h"
 
 enum { PERIOD = 6 };

@@ -1,5 +1,5 @@
-/* GLM-4 (dense) and GLM-4.5 to 4.7 (mixture): biases on q, k and v; the old ChatGLM keys too. GLM-5 is of DeepSeek's
- * shape. */
+/* GLM-4 (dense) and GLM-4.5 to 4.7 (mixture): biases on q, k and v; the old ChatGLM keys too.
+ * GLM-5 is of DeepSeek's shape. */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* GPT-2 (learned positions, tied) and GPT-J (parallel block with one norm, biases on MLP and head only). */
+/* GPT-2 (learned positions, tied) and GPT-J (parallel block with one norm, biases on MLP and
+ * head only). */
 #include "planner/model/family.h"
 
 #include <string.h>

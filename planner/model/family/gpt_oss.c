@@ -1,5 +1,5 @@
-/* gpt-oss: sliding and full layers in turn, one attention sink a head, biases on every projection, expert and
- * router. */
+/* gpt-oss: sliding and full layers in turn, one attention sink a head, biases on every
+ * projection, expert and router. */
 #include "planner/model/family.h"
 
 static void read(struct config *c, struct model *m)

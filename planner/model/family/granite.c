@@ -1,4 +1,5 @@
-/* Granite 3 (dense and mixture) and Granite 4 (Mamba-2 or attention by layer, experts and a shared MLP on each). */
+/* Granite 3 (dense and mixture) and Granite 4 (Mamba-2 or attention by layer, experts and a
+ * shared MLP on each). */
 #include "planner/model/family.h"
 
 #include <string.h>

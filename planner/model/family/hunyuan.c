@@ -1,10 +1,12 @@
-/* Hunyuan dense and mixture. Large shares K/V across layers (CLA): layer i (0-based) with i mod factor not 0 has no
- * K/V projections and reads the last layer below that has; a short group is the last. */
+/* Hunyuan dense and mixture. Large shares K/V across layers (CLA): layer i (0-based) with i mod
+ * factor not 0 has no K/V projections and reads the last layer below that has; a short group is
+ * the last. */
 #include "planner/model/family.h"
 
 #include <string.h>
 
-/* A number, or a list of one a layer of which the first is taken (they are equal in the known models). */
+/* A number, or a list of one a layer of which the first is taken (they are equal in the known
+ * models). */
 static uint32_t first_u32(struct config *c, const char *key, uint32_t fallback)
 {
     const struct doc_node *n = config_find(c, key);

@@ -1,4 +1,5 @@
-/* InternLM: the first with biases on all projections, the second without (its fused wqkv has the same parameters). */
+/* InternLM: the first with biases on all projections, the second without (its fused wqkv has
+ * the same parameters). */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Jamba: one attention layer in eight, Mamba-1 with norms on dt, B and C elsewhere, experts on every second layer. */
+/* Jamba: one attention layer in eight, Mamba-1 with norms on dt, B and C elsewhere, experts on
+ * every second layer. */
 #include "planner/model/family.h"
 
 static void set_mixers(struct config *c, struct model *m)

@@ -47,14 +47,15 @@ static void read(struct config *c, struct model *m)
         m->layers[i].norms = 2;
         m->layers[i].ffn = (struct ffn){.intermediate = width, .gated = true};
     }
-    family_set_moe(m, &(struct family_moe){
-                          .experts = config_u32(c, "num_experts", 0),
-                          .top_k = config_u32(c, "num_experts_per_token|num_experts_per_tok", 8),
-                          .intermediate = expert,
-                          .shared = expert * config_u32(c, "num_shared_experts", 0),
-                          .first = config_u32(c, "first_k_dense_replace", 0),
-                          .step = config_u32(c, "moe_layer_freq", 1),
-                          .router_bias = true});
+    family_set_moe(m,
+                   &(struct family_moe){
+                       .experts = config_u32(c, "num_experts", 0),
+                       .top_k = config_u32(c, "num_experts_per_token|num_experts_per_tok", 8),
+                       .intermediate = expert,
+                       .shared = expert * config_u32(c, "num_shared_experts", 0),
+                       .first = config_u32(c, "first_k_dense_replace", 0),
+                       .step = config_u32(c, "moe_layer_freq", 1),
+                       .router_bias = true});
 }
 
 static const char *const types[] = {"kimi_linear", NULL};

@@ -1,5 +1,5 @@
-/* LCKV: Llama shapes whose `layer_types` is a string of one entry a layer, the 0-based layer whose K/V the queries
- * read, with an `s` where the layer slides: "0_20_20_21", "0s_1s_2_2". */
+/* LCKV: Llama shapes whose `layer_types` is a string of one entry a layer, the 0-based layer
+ * whose K/V the queries read, with an `s` where the layer slides: "0_20_20_21", "0s_1s_2_2". */
 #include "planner/model/family.h"
 
 #include <string.h>

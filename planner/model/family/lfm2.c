@@ -1,5 +1,5 @@
-/* LFM2: short convolutions but for a few layers of attention with q/k norms; tied. The MLP width is 2/3 of the one
- * given, rounded up, unless the config turns that off. */
+/* LFM2: short convolutions but for a few layers of attention with q/k norms; tied. The MLP
+ * width is 2/3 of the one given, rounded up, unless the config turns that off. */
 #include "planner/model/family.h"
 
 #include <string.h>

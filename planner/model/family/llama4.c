@@ -1,4 +1,5 @@
-/* Llama 4: three chunked layers to a full one without RoPE, experts on every layer (Scout) or every second one. */
+/* Llama 4: three chunked layers to a full one without RoPE, experts on every layer (Scout) or
+ * every second one. */
 #include "planner/model/family.h"
 
 enum { CHUNK_TOKENS = 8192, FULL_EVERY = 4 };

@@ -1,5 +1,6 @@
-/* MiMo-V2-Flash: full layers with 4 K/V heads, sliding ones with 8 and attention sinks, keys 192 and values 128 wide;
- * experts on all layers but those moe_layer_freq names. Unverified: no parameter total was checked. */
+/* MiMo-V2-Flash: full layers with 4 K/V heads, sliding ones with 8 and attention sinks, keys
+ * 192 and values 128 wide; experts on all layers but those moe_layer_freq names. Unverified: no
+ * parameter total was checked. */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* MiniMax-Text-01 and M1 (lightning attention but for every eighth layer) and M2 (full attention, q/k norms over the
- * full width, a router bias); experts on every layer. */
+/* MiniMax-Text-01 and M1 (lightning attention but for every eighth layer) and M2 (full
+ * attention, q/k norms over the full width, a router bias); experts on every layer. */
 #include "planner/model/family.h"
 
 #include <string.h>

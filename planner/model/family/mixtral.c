@@ -8,9 +8,10 @@ static void read(struct config *c, struct model *m)
     c->defaults = defaults;
     if (!family_read_llama_like(c, m))
         return;
-    family_set_moe(m, &(struct family_moe){.experts = config_u32(c, "num_local_experts", 8),
-                                           .top_k = config_u32(c, "num_experts_per_tok", 2),
-                                           .intermediate = config_need(c, "intermediate_size")});
+    family_set_moe(m,
+                   &(struct family_moe){.experts = config_u32(c, "num_local_experts", 8),
+                                        .top_k = config_u32(c, "num_experts_per_tok", 2),
+                                        .intermediate = config_need(c, "intermediate_size")});
     family_read_windows(c, m, config_u32(c, "sliding_window", 0), 0);
 }
 

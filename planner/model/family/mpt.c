@@ -1,4 +1,5 @@
-/* MPT: LayerNorm without bias, no biases anywhere, tied; ALiBi, or learned positions without it. */
+/* MPT: LayerNorm without bias, no biases anywhere, tied; ALiBi, or learned positions without
+ * it. */
 #include "planner/model/family.h"
 
 static void read(struct config *c, struct model *m)

@@ -1,5 +1,6 @@
-/* Nemotron-H, Nano 2 and Nemotron-3: each layer is one of Mamba-2, attention, MLP or experts, with one norm. The
- * pattern is a string of M * - E or a list of words. Squared ReLU: two matrices. */
+/* Nemotron-H, Nano 2 and Nemotron-3: each layer is one of Mamba-2, attention, MLP or experts,
+ * with one norm. The pattern is a string of M * - E or a list of words. Squared ReLU: two
+ * matrices. */
 #include "planner/model/family.h"
 
 #include <string.h>
@@ -72,7 +73,8 @@ static const char *pattern(struct config *c)
     size_t k = 0;
 
     if (!n || n->kind == DOC_MAP) {
-        config_error(c, n, "the config has no hybrid_override_pattern and no layers_block_type");
+        config_error(c, n,
+                     "the config has no hybrid_override_pattern and no layers_block_type");
         return NULL;
     }
     if (n->kind == DOC_SCALAR)

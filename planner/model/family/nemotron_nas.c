@@ -1,5 +1,6 @@
-/* Nemotron from neural architecture search (Super 49B, Nano 51B): `block_configs` says layer by layer whether there
- * is attention and how wide the MLP is. The width is 2/3 * ffn_mult * hidden, rounded up to a multiple of 256. */
+/* Nemotron from neural architecture search (Super 49B, Nano 51B): `block_configs` says layer by
+ * layer whether there is attention and how wide the MLP is. The width is 2/3 * ffn_mult *
+ * hidden, rounded up to a multiple of 256. */
 #include "planner/model/family.h"
 
 enum { MULTIPLE = 256 };

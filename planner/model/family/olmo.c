@@ -1,5 +1,5 @@
-/* OLMo: 1 (norms without parameters), 2 and 3 (q/k norms over the full width; 3 slides on three layers of four), OLMoE
- * (the same with experts). */
+/* OLMo: 1 (norms without parameters), 2 and 3 (q/k norms over the full width; 3 slides on three
+ * layers of four), OLMoE (the same with experts). */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* OPT: learned positions with an offset of two, LayerNorm, biases everywhere, tied; the 350m embeds narrow and has
- * its norms after the blocks, so no final one. */
+/* OPT: learned positions with an offset of two, LayerNorm, biases everywhere, tied; the 350m
+ * embeds narrow and has its norms after the blocks, so no final one. */
 #include "planner/model/family.h"
 
 enum { POSITION_OFFSET = 2 };

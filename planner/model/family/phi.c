@@ -1,4 +1,5 @@
-/* Phi-1 to 2 (parallel block with one LayerNorm, biases everywhere) and Phi-3 and 4 (Llama's shape). */
+/* Phi-1 to 2 (parallel block with one LayerNorm, biases everywhere) and Phi-3 and 4 (Llama's
+ * shape). */
 #include "planner/model/family.h"
 
 #include <string.h>

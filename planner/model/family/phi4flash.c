@@ -1,6 +1,7 @@
-/* Phi-4-mini-flash (SambaY). 0-based, L layers: even layers up to L/2 are Mamba-1, odd ones below L/2 slide, L/2 + 1
- * is the only full attention, later odd layers read its K/V and later even ones are gated memory units.
- * Unverified: no parameter total was checked; the lambdas and sub-norms of differential attention are left out. */
+/* Phi-4-mini-flash (SambaY). 0-based, L layers: even layers up to L/2 are Mamba-1, odd ones
+ * below L/2 slide, L/2 + 1 is the only full attention, later odd layers read its K/V and later
+ * even ones are gated memory units. Unverified: no parameter total was checked; the lambdas and
+ * sub-norms of differential attention are left out. */
 #include "planner/model/family.h"
 
 static struct state mamba(struct config *c, const struct model *m)

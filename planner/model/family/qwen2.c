@@ -1,5 +1,6 @@
-/* Qwen 1.5, 2, 2.5 and their mixtures and vision models: biases on q, k and v. `sliding_window` counts only with
- * use_sliding_window, and then from layer max_window_layers on. MiMo-7B is of the same shape. */
+/* Qwen 1.5, 2, 2.5 and their mixtures and vision models: biases on q, k and v. `sliding_window`
+ * counts only with use_sliding_window, and then from layer max_window_layers on. MiMo-7B is of
+ * the same shape. */
 #include "planner/model/family.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Qwen3-Next and Qwen3.5: three gated delta net layers to one of gated attention; the output gate doubles the q
- * projection. */
+/* Qwen3-Next and Qwen3.5: three gated delta net layers to one of gated attention; the output
+ * gate doubles the q projection. */
 #include "planner/model/family.h"
 
 #include <string.h>

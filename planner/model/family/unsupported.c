@@ -1,4 +1,5 @@
-/* Model types that are known and refused, each with what is in the way. Better no answer than a wrong one. */
+/* Model types that are known and refused, each with what is in the way. Better no answer than a
+ * wrong one. */
 #include "planner/model/family.h"
 
 static const char *const types[] = {
