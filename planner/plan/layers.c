@@ -252,7 +252,7 @@ static bool joins(const struct line *a, const struct line *b, enum join how)
         return false;
     if (how == JOIN_SOURCE)
         return a->reads == b->reads;
-    return a->layer - a->reads == b->layer - b->reads; /* modulo 2^32 is fine */
+    return (int64_t)a->layer - a->reads == (int64_t)b->layer - b->reads;
 }
 
 /* "1-5,7-11,13-17, ... (52)" and "1,3 ... 31 (16)" for layers in ascending order. */

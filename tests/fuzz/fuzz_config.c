@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         weights_count(&m, NULL, &count, &ck);
         if (!ck.over)
             read_back(a, &m, &count);
-        (void)layout_new(a, &m, d, &lay);
+        assert(layout_new(a, &m, d, &lay) || diag_failed(d));
     } else {
         assert(!doc || diag_failed(d) || doc->kind != DOC_MAP);
     }

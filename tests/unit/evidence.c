@@ -179,9 +179,10 @@ static void the_nearest_row(void **state)
 static void malformed_files_are_refused(void **state)
 {
     static const char *const files[] = {
-        "name: x\nscheme: snapkv\nrows:\n  - {model: m, metric: q, higher_is_better: true, setting: {}, value: abc, "
-        "source: s}\n",
-        "name: x\nscheme: snapkv\nrows:\n  - {model: m, metric: q, higher_is_better: true, setting: {}, source: s}\n",
+        "name: x\nscheme: snapkv\nrows:\n"
+        "  - {model: m, metric: q, higher_is_better: true, setting: {}, value: abc, source: s}\n",
+        "name: x\nscheme: snapkv\nrows:\n"
+        "  - {model: m, metric: q, higher_is_better: true, setting: {}, source: s}\n",
         "name: x\nrows: []\n",
     };
     static const char *const says[] = {
