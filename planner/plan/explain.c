@@ -289,6 +289,7 @@ void explain_text(struct arena *a, const cJSON *tree, FILE *out)
             fprintf(out, "    = %s\n", put_in);
         for (const cJSON *s = sources ? sources->child : NULL; s; s = s->next)
             fprintf(out, "    from %s\n", s->valuestring);
-        fputc('\n', out);
+        if (e->next)
+            fputc('\n', out);
     }
 }
