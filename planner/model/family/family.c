@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "planner/model/vision.h"
+
 #define ENTRY(id) extern const struct family family_##id;
 #include "family.inc"
 #undef ENTRY
@@ -379,34 +381,20 @@ void family_share_last(struct config *c, struct model *m, uint32_t shared)
 
 /* ---- towers --------------------------------------------------------------------------- */
 
-/* Qwen3.5: two constants that fit the published totals of four models of 27 blocks of 1152.
- * source: tests/data/models.csv, differences of Qwen3.5-27B, 35B-A3B, 122B-A10B and 397B-A17B.
- */
-static uint64_t qwen35_tower(const struct doc_node *v, uint64_t hidden)
-{
-    uint32_t depth = 0, width = 0, inter = 0;
-
-    if (!doc_get(v, "depth") || !doc_get(v, "out_hidden_size"))
-        return 0;
-    depth = doc_get(v, "depth")->text && strcmp(doc_get(v, "depth")->text, "27") == 0;
-    width = doc_get(v, "hidden_size") && strcmp(doc_get(v, "hidden_size")->text, "1152") == 0;
-    inter = doc_get(v, "intermediate_size") &&
-            strcmp(doc_get(v, "intermediate_size")->text, "4304") == 0;
-    return depth && width && inter ? 437132016 + 4609 * hidden : 0;
-}
-
 void family_read_vision(struct config *c, struct model *m)
 {
     const struct doc_node *v = doc_get(c->root, "vision_config"),
                           *a = doc_get(c->root, "audio_config");
 
-    if (v && v->kind == DOC_MAP && strncmp(m->model_type, "qwen3_5", 7) == 0)
-        m->vision_params = qwen35_tower(v, m->hidden);
+    if (v && v->kind == DOC_MAP)
+        m->vision_params = vision_params(v, m->model_type, m->hidden);
     if (m->vision_params)
-        config_note(c, v, DIAG_NOTE,
-                    "the vision tower is counted by a formula fitted on published totals");
+        config_note(c, v, DIAG_NOTE, "the vision tower counts %llu parameters",
+                    (unsigned long long)m->vision_params);
     else if (v && v->kind == DOC_MAP)
-        config_note(c, v, DIAG_WARN, "the vision tower is not counted");
+        config_note(c, v, DIAG_WARN,
+                    "the vision tower is not counted: its tensors are not known here; model: "
+                    "{vision_params: N} adds it");
     if (a && a->kind == DOC_MAP)
         config_note(c, a, DIAG_WARN, "the audio tower is not counted");
 }
