@@ -42,15 +42,40 @@ static uint64_t kept_on_gpu(uint64_t bytes, double offload)
     return whole + ((double)whole < on);
 }
 
+/* Whether the stage hands out whole blocks of a paged pool; `exact` plans set block_tokens to 1. */
+static bool is_paged(const struct problem *p, const struct stage *s)
+{
+    return s->pool.block_bytes && p->block_tokens > 1;
+}
+
+/* What the rows take, schemes' own tables apart. */
+static void row_need(const struct problem *p, const struct stage *s, const struct workload *w, struct need *out,
+                     struct ck *ck)
+{
+    const struct fold *f = &s->fold;
+    const struct pool *pool = &s->pool;
+
+    if (is_paged(p, s)) {
+        out->sequence_bytes = ck_mul(ck, pool_highest_blocks(pool, w->prompt, w->output), pool->block_bytes);
+        out->prefill_bytes = ck_mul(ck, pool_prefill_blocks(pool, w->prompt), pool->block_bytes);
+        out->shared_bytes = ck_mul(ck, pool_shared_blocks(pool, w->shared_prefix), pool->block_bytes);
+        return;
+    }
+    out->sequence_bytes = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
+    out->prefill_bytes = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
+    out->shared_bytes = w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+}
+
 void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w, struct need *out,
                    struct ck *ck)
 {
-    const struct fold *f = &s->fold;
-    uint64_t persistent = 0, transient = 0;
-    uint64_t high = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
-    uint64_t prefill = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
-    uint64_t shared = w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+    uint64_t persistent = 0, transient = 0, high, prefill, shared;
+    struct need rows;
 
+    row_need(p, s, w, &rows, ck);
+    high = rows.sequence_bytes;
+    prefill = rows.prefill_bytes;
+    shared = rows.shared_bytes;
     if (p->n_uses)
         add_extra(p, s, w, &persistent, &transient);
     high = ck_add(ck, high, persistent);
@@ -427,13 +452,36 @@ static void cost_plan(const struct problem *p, const struct workload *w, struct 
     out->over |= ck.over;
 }
 
+/* Blocks are handed out on all stages at once, so the stage with the fewest has the say. */
+static const struct stage *fewest_blocks(const struct problem *p, const struct stage *tightest)
+{
+    const struct stage *least = tightest;
+
+    for (uint32_t i = 0; i < p->n_stages && least->pool.block_bytes; i++) {
+        const struct stage *s = &p->stages[i];
+        if (s->pool.block_bytes && s->budget.kv_pool_bytes / s->pool.block_bytes <
+                                       least->budget.kv_pool_bytes / least->pool.block_bytes)
+            least = s;
+    }
+    return least;
+}
+
+/* The engine's own figures of its pool, of one replica. */
 static void count_pool(const struct problem *p, const struct workload *w, struct plan *out)
 {
-    const struct stage *s = &p->stages[out->tightest];
+    const struct stage *s = fewest_blocks(p, &p->stages[out->tightest]);
     struct ck ck = {0};
     uint64_t pool = s->budget.kv_pool_bytes, token = fold_token_bytes(&s->fold, false, &ck);
     uint64_t len = p->settings.max_model_len ? p->settings.max_model_len : w->prompt + w->output;
 
+    if (s->pool.block_bytes) {
+        struct engine_lines lines = {0, 0};
+        out->kv_blocks = pool / s->pool.block_bytes;
+        p->engine->lines(&p->settings, &s->pool, out->kv_blocks, len, &lines);
+        out->kv_tokens = lines.kv_tokens;
+        out->max_concurrency = lines.max_concurrency;
+        return;
+    }
     out->kv_blocks = token ? pool / ck_mul(&ck, token, p->block_tokens) : 0;
     out->kv_tokens = ck_prod(&ck, out->kv_blocks, p->block_tokens, p->parallel.cp);
     uint64_t one = fold_resident_bytes(&s->fold, len, 0, p->block_tokens, &ck);

@@ -220,7 +220,9 @@ static bool bind_schemes(struct arena *a, const struct spec *s, struct diag *d, 
         diag_add(d, DIAG_NOTE, s->at, "cache.format is not given: %s, as the checkpoint says", both->text);
     } else if (!both) {
         bool half = p->model.dtype && !strcmp(p->model.dtype, "fp16"); /* fp32 weights: bf16, noted by the layout */
-        both = format_node(a, half ? "fp16" : "bf16", s->at);
+        const char *asked = p->weight_format && p->engine && p->engine->cache_as_weights ? p->weight_format->name : "";
+        bool plain = !strcmp(asked, "bf16") || !strcmp(asked, "fp16") || !strcmp(asked, "fp32");
+        both = format_node(a, plain ? asked : half ? "fp16" : "bf16", s->at);
     }
     if (s->cache.k && s->cache.v)
         both = NULL;
@@ -321,7 +323,13 @@ static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, 
     struct engine_in e = {.set = &p->settings,
                           .layout = &p->layout,
                           .work = &s->work,
+                          .fold = &s->fold,
+                          .gpu = &p->gpu,
+                          .asked = p->weight_format,
                           .parallel = p->parallel,
+                          .first_stage = in.first_stage,
+                          .last_stage = in.last_stage,
+                          .at = p->spec->engine_at,
                           .total_bytes = p->total_bytes,
                           .visible_bytes = p->visible_bytes,
                           .prompt = p->workload.prompt,
@@ -334,7 +342,7 @@ static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, 
     if (!p->engine->budget(&e, &s->budget, d))
         return false;
     apply_given(p->spec, &s->budget);
-    return true;
+    return !p->engine->pool || p->engine->pool(&e, &s->pool, d);
 }
 
 /* A reader whose source lies in another stage: its K/V must be sent and held there too. */
@@ -468,6 +476,17 @@ static bool read_weight_format(const struct spec *s, struct diag *d, struct prob
                     near ? near : "", near ? "'?" : "");
 }
 
+/* What the engine takes for settings that are not given. */
+static bool engine_defaults(const struct spec *s, struct diag *d, struct problem *p)
+{
+    struct engine_host host = {&p->model, &p->gpu, p->visible_bytes, p->parallel, s->engine_at};
+
+    if (p->engine->defaults && !p->engine->defaults(&host, &p->settings, d))
+        return false;
+    p->block_tokens = p->settings.block_tokens ? p->settings.block_tokens : p->engine->block_tokens;
+    return true;
+}
+
 static bool finish(struct problem *p, struct loc at, struct diag *d)
 {
     bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) && fold_problem(p, d);
@@ -503,7 +522,8 @@ bool problem_build(struct arena *a, const struct spec *spec, const struct profil
     ok = bind_schemes(a, spec, d, out) && ok;
     if (!ok)
         return false;
-    out->block_tokens = spec->engine.block_tokens ? spec->engine.block_tokens : out->engine->block_tokens;
+    if (!engine_defaults(spec, d, out))
+        return false;
     if (spec->weights.offload_layers > out->model.n_layers)
         return diag_add(d, DIAG_INPUT, spec->at, "offload_layers %llu is more than the model's %u layers",
                         (unsigned long long)spec->weights.offload_layers, out->model.n_layers);

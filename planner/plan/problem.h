@@ -21,6 +21,7 @@ struct stage {                  /* one pipeline stage; its tp x cp ranks are ali
     struct work work;
     struct fold fold;
     struct budget budget;       /* of one GPU */
+    struct pool pool;           /* how it is cut into blocks; block_bytes 0 = it is not */
 };
 
 enum { PROBLEM_SCHEMES = 4 };   /* sharing, retention, storage of K, storage of V */
