@@ -40,21 +40,43 @@ const struct engine *engine_find(const char *name, struct loc at, struct diag *d
     return NULL;
 }
 
-void budget_close(struct budget *b)
+/* Everything but a pool that takes what is left. */
+static uint64_t taken_bytes(const struct budget *b)
 {
-    uint64_t terms[] = {b->weights_bytes, b->activation_bytes, b->non_torch_bytes,
-                        b->free_graphs ? 0 : b->cuda_graph_bytes, b->workspace_bytes};
+    uint64_t terms[] = {b->weights_bytes,
+                        b->activation_bytes,
+                        b->non_torch_bytes,
+                        b->free_graphs ? 0 : b->cuda_graph_bytes,
+                        b->workspace_bytes,
+                        b->state_bytes,
+                        b->reserved ? b->kv_pool_bytes : 0};
     struct ck ck = {0};
     uint64_t sum = 0;
 
     for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
         sum = ck_add(&ck, sum, terms[i]);
-    if (ck.over)
-        sum = UINT64_MAX;
+    return ck.over ? UINT64_MAX : sum;
+}
+
+uint64_t budget_left_bytes(const struct budget *b)
+{
+    uint64_t sum = taken_bytes(b);
+
+    if (!b->reserved)
+        sum = b->kv_pool_bytes > UINT64_MAX - sum ? UINT64_MAX : sum + b->kv_pool_bytes;
+    return b->usable_bytes > sum ? b->usable_bytes - sum : 0;
+}
+
+void budget_close(struct budget *b)
+{
+    uint64_t sum = taken_bytes(b);
+
+    b->short_bytes = sum > b->usable_bytes ? sum - b->usable_bytes : 0;
+    if (b->reserved)
+        return;
     b->kv_pool_bytes = b->usable_bytes > sum ? b->usable_bytes - sum : 0;
     if (b->pool_ratio > 0)
         b->kv_pool_bytes = (uint64_t)((double)b->kv_pool_bytes * b->pool_ratio);
-    b->short_bytes = sum > b->usable_bytes ? sum - b->usable_bytes : 0;
 }
 
 /* --- versions ---------------------------------------------------------------------------------- */
