@@ -233,7 +233,7 @@ static const struct refusal refusals[] = {
     {SMALL "hardware: {memory: 1GiB}\nparallel: {ep: 2}\n", "ep 2: the model has no experts"},
     {SMALL "hardware: {memory: 1GiB}\nweights: {offload_layers: 5}\n", "offload_layers 5 is more than the model's 4 layers"},
     {SMALL "hardware: {memory: 1GiB}\nweights: {format: bf17}\n", "unknown weight format 'bf17'; did you mean 'bf16'?"},
-    {SMALL "hardware: {memory: 1GiB}\nengine: {name: vlm}\n", "engine 'vlm' is not in this build; known engines: ideal"},
+    {SMALL "hardware: {memory: 1GiB}\nengine: {name: vlm}\n", "engine 'vlm' is not in this build; known engines: hf, ideal, llamacpp, sglang, trtllm, vllm"},
     {SMALL "hardware: {memory: 1GiB}\nworkload: {prompt: 10, shared_prefix: 11}\n",
      "shared_prefix (11 tokens) is longer than the prompt (10 tokens)"},
     {SMALL "hardware: {memory: 1GiB}\nworkload: {prompt: 0, output: 0}\n", "workload has neither prompt nor output tokens"},
