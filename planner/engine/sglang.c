@@ -2,7 +2,7 @@
  * CUDA graphs live in the rest and are not measured. Pages of one token, so the pool is bytes.
  * source: facts engines 2 (python/sglang/srt/model_executor/model_runner.py, pool_configurator.py,
  * server_args.py _handle_gpu_memory_settings). */
-#include "planner/engine/engine.h"
+#include "planner/engine/pool/support.h"
 
 enum {
     MIB = 1 << 20,
@@ -68,11 +68,14 @@ static bool sglang_defaults(const struct engine_host *h, struct engine_settings 
     return true;
 }
 
+static const char *const stored[] = {"bf16",     "f16",      "fp16", "fp8",
+                                     "fp8_e4m3", "fp8_e5m2", NULL};
+
 static bool sglang_budget(const struct engine_in *in, struct budget *out, struct diag *d)
 {
     uint64_t outside = (uint64_t)CONTEXT_MIB * MIB, free_bytes;
 
-    (void)d;
+    support_check(in, "SGLang", stored, d);
     if (in->parallel.tp > 1)
         outside += (uint64_t)COMM_MIB * MIB;
     free_bytes = in->visible_bytes > outside ? in->visible_bytes - outside : 0;

@@ -2,7 +2,7 @@
  * PyTorch executor, which runs a full step first; before, the C++ runtime, which reads free memory
  * after engine and buffers are allocated. source: facts engines 3
  * (tensorrt_llm/_torch/pyexecutor/_util.py, cpp/tensorrt_llm/batch_manager/kvCacheManager.cpp). */
-#include "planner/engine/engine.h"
+#include "planner/engine/pool/support.h"
 
 enum {
     MIB = 1 << 20,
@@ -60,6 +60,9 @@ static uint64_t driver_bytes(const struct engine_in *in)
                : 0;
 }
 
+static const char *const stored[] = {"bf16",     "f16",  "fp16",  "fp8",
+                                     "fp8_e4m3", "int8", "nvfp4", NULL};
+
 static bool trtllm_budget(const struct engine_in *in, struct budget *out, struct diag *d)
 {
     uint64_t outside = OUTSIDE_MIB;
@@ -68,6 +71,7 @@ static bool trtllm_budget(const struct engine_in *in, struct budget *out, struct
 
     if (!engine_version(in->set->version, in->at, d, &version))
         return false;
+    support_check(in, "TensorRT-LLM", stored, d);
     for (uint32_t ranks = 2; ranks <= in->parallel.tp && version >= ENGINE_VERSION(1, 0, 0);
          ranks *= 2)
         outside += ranks == 2 ? PAIR_MIB : MORE_MIB;

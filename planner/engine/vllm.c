@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "planner/engine/pool/support.h"
+
 enum { MIB = 1 << 20 };
 #define GIB ((uint64_t)1 << 30)
 
@@ -134,9 +136,11 @@ static void batch_defaults(const struct engine_host *h, uint32_t version,
 {
     bool large = h->visible_bytes >= 70 * GIB && !is_a100(h->gpu);
     bool huge = h->visible_bytes >= 160 * GIB && version >= ENGINE_VERSION(0, 22, 0);
-    uint64_t tokens = huge ? 16384 : large ? 8192 : 2048;
+    uint64_t tokens = huge ? 16384 : large ? 8192 : 2048, seqs = large ? 1024 : 256;
 
-    engine_default(&s->max_seqs, "max_seqs", large ? 1024 : 256,
+    if (s->max_batched_tokens)
+        seqs = u64_min(seqs, s->max_batched_tokens);
+    engine_default(&s->max_seqs, "max_seqs", seqs,
                    large ? "vLLM's server on GPUs of 70 GiB and more" : "vLLM's server", h, d);
     if (s->max_model_len)
         tokens = u64_min(tokens, s->max_seqs * s->max_model_len);
@@ -156,6 +160,31 @@ static void batch_defaults_v0(const struct engine_host *h, struct engine_setting
                    chunked ? "vLLM before 0.8, prefill in chunks"
                            : "vLLM before 0.8, a whole prompt in one step",
                    h, d);
+}
+
+/* What vLLM refuses at start-up. source: vLLM vllm/config/scheduler.py, vllm/config/model.py
+ * (max_model_len; an environment variable lets longer ones pass), the block sizes of its kernels. */
+static bool check_settings(const struct engine_host *h, const struct engine_settings *s,
+                           bool v1, struct diag *d)
+{
+    uint64_t positions = h->model->max_position;
+    bool ok = true;
+
+    if (s->max_batched_tokens < s->max_seqs)
+        ok = diag_add(d, DIAG_INPUT, h->at,
+                      "vLLM refuses max_batched_tokens (%llu) below max_seqs (%llu)",
+                      (unsigned long long)s->max_batched_tokens,
+                      (unsigned long long)s->max_seqs);
+    if (v1 && s->block_tokens % 16)
+        ok = diag_add(d, DIAG_INPUT, h->at,
+                      "vLLM takes blocks of a multiple of 16 tokens, block_tokens is %llu",
+                      (unsigned long long)s->block_tokens);
+    if (positions && s->max_model_len > positions)
+        diag_add(d, DIAG_WARN, h->at,
+                 "vLLM refuses max_model_len (%llu) above the model's %llu positions unless "
+                 "VLLM_ALLOW_LONG_MAX_MODEL_LEN is set",
+                 (unsigned long long)s->max_model_len, (unsigned long long)positions);
+    return ok;
 }
 
 static bool vllm_defaults(const struct engine_host *h, struct engine_settings *s, struct diag *d)
@@ -181,7 +210,7 @@ static bool vllm_defaults(const struct engine_host *h, struct engine_settings *s
         batch_defaults(h, version, s, d);
     else
         batch_defaults_v0(h, s, d);
-    return true;
+    return check_settings(h, s, r->v1, d);
 }
 
 /* --- the budget ---------------------------------------------------------------------------------------- */
@@ -214,6 +243,25 @@ static uint64_t non_torch_bytes(const struct engine_in *in, const struct vllm_ru
     return mib * MIB;
 }
 
+static const char *const stored[] = {"bf16",
+                                     "f16",
+                                     "fp16",
+                                     "f32",
+                                     "fp32",
+                                     "fp8",
+                                     "fp8_e4m3",
+                                     "fp8_e5m2",
+                                     "fp8_ds_mla",
+                                     "int8_per_token_head",
+                                     "fp8_per_token_head",
+                                     "nvfp4",
+                                     "nvfp4_ds_mla",
+                                     "turboquant_k8v4",
+                                     "turboquant_4bit_nc",
+                                     "turboquant_k3v4_nc",
+                                     "turboquant_3bit_nc",
+                                     NULL};
+
 static bool vllm_budget(const struct engine_in *in, struct budget *out, struct diag *d)
 {
     const struct vllm_rules *r = rules_for(in, d);
@@ -221,6 +269,7 @@ static bool vllm_budget(const struct engine_in *in, struct budget *out, struct d
 
     if (!r)
         return false;
+    support_check(in, "vLLM", stored, d);
     *out = (struct budget){
         .total_bytes = in->total_bytes,
         .usable_bytes = requested_bytes(in->visible_bytes, in->set->memory_fraction),

@@ -129,6 +129,59 @@ static void test_versions(void **state)
     }
 }
 
+/* What vLLM refuses is refused, what it lets pass with a variable is warned of. */
+static void test_refused(void **state)
+{
+    struct kp *k =
+        kp_try(TINY H100
+               "engine: {name: vllm, version: 0.19.0, max_seqs: 64, max_batched_tokens: 63}\n");
+
+    (void)state;
+    assert_false(k->ok);
+    kp_says(k, "vLLM refuses max_batched_tokens (63) below max_seqs (64)");
+    kp_free(k);
+    k = kp_try(TINY H100 "engine: {name: vllm, version: 0.19.0, block_tokens: 24}\n");
+    assert_false(k->ok);
+    kp_says(k, "vLLM takes blocks of a multiple of 16 tokens, block_tokens is 24");
+    kp_free(k);
+    k = kp_build(
+        TINY H100
+        "engine: {name: vllm, version: 0.19.0, max_model_len: 4097, max_batched_tokens: 100}\n");
+    kp_says(k, "vLLM refuses max_model_len (4097) above the model's 4096 positions unless "
+               "VLLM_ALLOW_LONG_MAX_MODEL_LEN is set");
+    kt_u64(k->problem.settings.max_seqs, 100);
+    kp_free(k);
+}
+
+static void test_unsupported(void **state)
+{
+    const struct {
+        const char *engine, *name;
+    } engines[] = {{"vllm", "vLLM"}, {"sglang", "SGLang"}, {"trtllm", "TensorRT-LLM"}};
+    struct kt *t = *state;
+
+    for (size_t i = 0; i < 3; i++) {
+        struct kp *k = kp_build(arena_printf(
+            t->a,
+            "%s%sengine: {name: %s}\ncache: {format: kivi2, eviction: {scheme: streamingllm}}\n",
+            TINY, H100, engines[i].engine));
+        kp_says(k, arena_printf(t->a, "%s has no cache format kivi2: planned as if it had",
+                                engines[i].name));
+        kp_says(
+            k,
+            arena_printf(
+                t->a,
+                "%s keeps every token in view: streamingllm is planned as if it could drop them",
+                engines[i].name));
+        kp_free(k);
+        k = kp_build(arena_printf(t->a, "%s%sengine: {name: %s}\ncache: {format: fp8_e4m3}\n",
+                                  TINY, H100, engines[i].engine));
+        for (size_t m = 0; m < diag_count(k->diag); m++)
+            assert_int_not_equal(diag_at(k->diag, m)->kind, DIAG_WARN);
+        kp_free(k);
+    }
+}
+
 /* MLA blocks: 64 for FlashMLA on Hopper until 0.17, 16 after; sparse attention 64. */
 static void test_latent_blocks(void **state)
 {
@@ -187,9 +240,6 @@ static void test_sampler_or_layer(void **state)
     /* a sort before 0.17: 2 + 36 bytes a logit and no buffer */
     kt_u64(activation("version: 0.16.0, max_seqs: 1000, " RUN, ""),
            1000 * 32000 * 38ull + 3000 * 2048 + 32 * MIB);
-    /* no more rows than tokens */
-    kt_u64(activation("version: 0.19.0, max_seqs: 5000, " RUN, ""),
-           sampler + 900 * (32000 * 14 + 2 * 2048));
     /* fp32: 4 bytes a logit and an element */
     kt_u64(activation("version: 0.19.0, max_seqs: 1000, " RUN, "weights: {format: fp32}\n"),
            1000 * 32000 * 16ull + 132 * 32000 * 4 + 3000 * 4096 + 32 * MIB);
@@ -368,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_defaults_before_v1),
         cmocka_unit_test(test_notes),
         kt_test(test_versions),
+        cmocka_unit_test(test_refused),
+        kt_test(test_unsupported),
         kt_test(test_latent_blocks),
         cmocka_unit_test(test_sampler_or_layer),
         cmocka_unit_test(test_eager),
