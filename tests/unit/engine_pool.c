@@ -40,7 +40,8 @@ static struct pool built(const struct store_class *stores, uint32_t n, uint64_t 
     struct pool p;
     struct ck ck = {0};
 
-    memcpy(copy, stores, n * sizeof *stores);
+    for (uint32_t i = 0; i < n; i++)
+        copy[i] = stores[i];
     f.stores = copy;
     assert_int_equal(pool_build(&in, &p, &ck), n <= POOL_KINDS);
     assert_false(ck.over);
