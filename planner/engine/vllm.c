@@ -292,6 +292,28 @@ static bool vllm_budget(const struct engine_in *in, struct budget *out, struct d
 /* --- the pool
  * ------------------------------------------------------------------------------------------ */
 
+/* What the start-up check compares: one request of max_model_len against the pool, and with
+ * recurrent layers a block of state for each of max_seqs. */
+static void check_pool(const struct engine_in *in, const struct pool *p, struct diag *d)
+{
+    uint64_t need = pool_request_blocks(p, in->set->max_model_len);
+    uint64_t blocks = p->block_bytes ? in->base->kv_pool_bytes / p->block_bytes : 0;
+
+    if (!p->block_bytes || in->base->short_bytes)
+        return;
+    if (blocks < need)
+        diag_add(
+            d, DIAG_WARN, in->at,
+            "vLLM refuses to start: a request of max_model_len (%llu) takes %llu blocks, the "
+            "pool has %llu",
+            (unsigned long long)in->set->max_model_len, (unsigned long long)need,
+            (unsigned long long)blocks);
+    else if (in->fold->state_layers && blocks < in->set->max_seqs)
+        diag_add(d, DIAG_WARN, in->at,
+                 "vLLM refuses to start: max_seqs (%llu) exceeds the %llu blocks for states",
+                 (unsigned long long)in->set->max_seqs, (unsigned long long)blocks);
+}
+
 static bool vllm_pool(const struct engine_in *in, struct pool *out, struct diag *d)
 {
     const struct vllm_rules *r = rules_for(in, d);
@@ -308,6 +330,7 @@ static bool vllm_pool(const struct engine_in *in, struct pool *out, struct diag 
         diag_add(d, DIAG_WARN, in->at,
                  "layers of more than %d kinds: the pool is planned in bytes, not in blocks",
                  POOL_KINDS);
+    check_pool(in, out, d);
     return !ck.over || diag_add(d, DIAG_INPUT, in->at, "sizes overflow 64 bits");
 }
 

@@ -154,6 +154,27 @@ static void test_refused(void **state)
     kp_free(k);
 }
 
+/* A request of 4096 takes 256 blocks of 2 x 16 x 2 x 2 x 128 x 2 = 32,768 B. With states: pages
+ * as large as a state of 1 MiB and more, so few blocks. */
+static void test_start_up_check(void **state)
+{
+    struct kp *k = kp_build(TINY H100 "engine: {name: vllm, version: 0.19.0}\n"
+                                      "memory: {per_gpu: {kv_pool_bytes: 8388607}}\n");
+
+    (void)state;
+    kp_says(
+        k,
+        "vLLM refuses to start: a request of max_model_len (4096) takes 256 blocks, the pool has 255");
+    kp_free(k);
+    k = kp_build(
+        "model: {layers: 2, hidden_size: 1024, vocab_size: 32000, intermediate_size: 0, "
+        "max_position: 4096, ssm: {kind: mamba2, heads: 64, head_dim: 64, state_dim: 64, groups: 1, "
+        "conv_kernel: 4}}\n" H100 "engine: {name: vllm, version: 0.19.0}\n"
+        "memory: {per_gpu: {kv_pool_bytes: 100MiB}}\n");
+    kp_says(k, "vLLM refuses to start: max_seqs (1024) exceeds the");
+    kp_free(k);
+}
+
 static void test_unsupported(void **state)
 {
     const struct {
@@ -425,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_notes),
         kt_test(test_versions),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_start_up_check),
         kt_test(test_unsupported),
         kt_test(test_latent_blocks),
         cmocka_unit_test(test_sampler_or_layer),
