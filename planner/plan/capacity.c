@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "planner/plan/reserve.h"
+
 static const char *const limit_names[] = {
     "memory",      "prefill_peak", "block_rounding", "max_seqs",
     "host_memory", "weights",      "max_model_len",  "none",
@@ -46,16 +48,53 @@ static uint64_t kept_on_gpu(uint64_t bytes, double offload)
     return whole + ((double)whole < on);
 }
 
+/* Whether the stage hands out whole blocks of a paged pool; `exact` plans set block_tokens
+ * to 1. */
+static bool is_paged(const struct problem *p, const struct stage *s)
+{
+    return s->pool.block_bytes && p->block_tokens > 1;
+}
+
+/* What the rows take, schemes' own tables apart. */
+static void row_need(const struct problem *p, const struct stage *s, const struct workload *w,
+                     struct need *out, struct ck *ck)
+{
+    const struct fold *f = &s->fold;
+    const struct pool *pool = &s->pool;
+
+    if (is_paged(p, s)) {
+        out->sequence_bytes =
+            ck_mul(ck, pool_highest_blocks(pool, w->prompt, w->output), pool->block_bytes);
+        out->prefill_bytes =
+            ck_mul(ck, pool_prefill_blocks(pool, w->prompt), pool->block_bytes);
+        out->shared_bytes =
+            ck_mul(ck, pool_shared_blocks(pool, w->shared_prefix), pool->block_bytes);
+        return;
+    }
+    out->sequence_bytes = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
+    out->prefill_bytes = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
+    out->shared_bytes =
+        w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+    if (p->engine->need) {
+        struct engine_in in = problem_engine_in(p, (uint32_t)(s - p->stages));
+        struct engine_need n = {out->sequence_bytes, out->prefill_bytes};
+        p->engine->need(&in, w->prompt, w->output, &n, ck);
+        out->sequence_bytes = n.sequence_bytes;
+        out->prefill_bytes = n.prefill_bytes;
+        out->shared_bytes = 0; /* sequences of such engines share nothing */
+    }
+}
+
 void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w,
                    struct need *out, struct ck *ck)
 {
-    const struct fold *f = &s->fold;
-    uint64_t persistent = 0, transient = 0;
-    uint64_t high = fold_highest_bytes(f, w->prompt, w->output, p->block_tokens, ck);
-    uint64_t prefill = fold_prefill_peak_bytes(f, w->prompt, p->block_tokens, ck);
-    uint64_t shared =
-        w->shared_prefix ? fold_shared_bytes(f, w->shared_prefix, p->block_tokens, ck) : 0;
+    uint64_t persistent = 0, transient = 0, high, prefill, shared;
+    struct need rows;
 
+    row_need(p, s, w, &rows, ck);
+    high = rows.sequence_bytes;
+    prefill = rows.prefill_bytes;
+    shared = rows.shared_bytes;
     if (p->n_uses)
         add_extra(p, s, w, &persistent, &transient);
     high = ck_add(ck, high, persistent);
@@ -154,6 +193,8 @@ bool capacity_fits(const struct problem *p, const struct workload *w, uint64_t b
     struct need n = {0};
     uint64_t host;
     struct ck ck = {0};
+    if (p->engine->reserve)
+        return reserve_fits(p, w, batch);
     uint64_t most = replica_batch(p, w, &tightest, &n, &host, &ck);
 
     if (p->settings.max_seqs)
@@ -190,6 +231,8 @@ static uint64_t solve_batch(const struct problem *p, const struct workload *w, e
     uint64_t host, total, most;
 
     *need = (struct need){0};
+    if (p->engine->reserve)
+        return reserve_max_batch(p, w, why, tightest);
     most = replica_batch(p, w, tightest, need, &host, &ck);
     if (too_long(p, w)) {
         *why = LIMIT_MODEL_LEN;
@@ -298,11 +341,25 @@ static uint64_t search_context(const struct problem *p, const struct workload *w
     return u64_min(lo, CONTEXT_MAX);
 }
 
+/* The same where the engine reserves slots: the bytes are no line in the context. */
+static uint64_t reserved_context(const struct problem *p, const struct workload *w,
+                                 uint64_t batch, enum limit *why)
+{
+    const uint64_t guess = (uint64_t)1 << 16;
+    uint64_t most = search_context(p, w, batch, guess);
+    struct workload more = of_context(w, most + 1);
+
+    *why = most < CONTEXT_MAX ? reserve_limit(p, &more, batch) : LIMIT_NONE;
+    return most;
+}
+
 uint64_t capacity_max_context(const struct problem *p, const struct workload *w, uint64_t batch,
                               enum limit *why)
 {
     uint64_t most;
 
+    if (p->engine->reserve)
+        return reserved_context(p, w, batch, why);
     *why = LIMIT_MEMORY;
     for (uint32_t i = 0; i < p->n_stages; i++) {
         if (p->stages[i].budget.short_bytes || !p->stages[i].budget.kv_pool_bytes) {
@@ -324,16 +381,19 @@ uint32_t capacity_min_gpus(const struct problem *p, const struct workload *w, ui
 
     for (uint32_t i = 0; i < p->layout.n_rows; i++)
         heads = (uint32_t)u64_max(heads, p->layout.rows[i].q_heads);
-    for (uint32_t tp = 1; tp <= heads && !found; tp++) {
-        struct parallel par = {tp, 1, 1, 1, 1};
+    bool stages = p->engine->layer_split;
+    uint32_t most = stages ? p->model.n_layers : heads;
+
+    for (uint32_t n = 1; n <= most && !found; n++) {
+        struct parallel par = {stages ? 1 : n, stages ? n : 1, 1, 1, 1};
         struct arena *scratch;
         struct problem other;
-        if (heads % tp)
+        if (!stages && heads % n)
             continue;
         scratch = arena_new();
         if (problem_with(scratch, p, NULL, par, diag_new(scratch), &other) &&
             capacity_fits(&other, w, batch))
-            found = tp;
+            found = n;
         arena_free(scratch);
     }
     return found;
@@ -467,14 +527,42 @@ static void cost_plan(const struct problem *p, const struct workload *w, struct 
     out->over |= ck.over;
 }
 
+/* Blocks are handed out on all stages at once, so the stage with the fewest has the say. */
+static const struct stage *fewest_blocks(const struct problem *p, const struct stage *tightest)
+{
+    const struct stage *least = tightest;
+
+    for (uint32_t i = 0; i < p->n_stages && least->pool.block_bytes; i++) {
+        const struct stage *s = &p->stages[i];
+        if (s->pool.block_bytes && s->budget.kv_pool_bytes / s->pool.block_bytes <
+                                       least->budget.kv_pool_bytes / least->pool.block_bytes)
+            least = s;
+    }
+    return least;
+}
+
+/* The engine's own figures of its pool, of one replica. */
 static void count_pool(const struct problem *p, const struct workload *w, struct plan *out)
 {
-    const struct stage *s = &p->stages[out->tightest];
+    const struct stage *s = fewest_blocks(p, &p->stages[out->tightest]);
     struct ck ck = {0};
+    if (s->budget.reserved) {
+        out->kv_blocks = out->kv_tokens = s->budget.pool_tokens;
+        out->max_concurrency = (double)s->budget.slots;
+        return;
+    }
     uint64_t pool = s->budget.kv_pool_bytes, token = fold_token_bytes(&s->fold, false, &ck);
     uint64_t len =
         p->settings.max_model_len ? p->settings.max_model_len : w->prompt + w->output;
 
+    if (s->pool.block_bytes) {
+        struct engine_lines lines = {0, 0};
+        out->kv_blocks = pool / s->pool.block_bytes;
+        p->engine->lines(&p->settings, &s->pool, out->kv_blocks, len, &lines);
+        out->kv_tokens = lines.kv_tokens;
+        out->max_concurrency = lines.max_concurrency;
+        return;
+    }
     out->kv_blocks = token ? pool / ck_mul(&ck, token, p->block_tokens) : 0;
     out->kv_tokens = ck_prod(&ck, out->kv_blocks, p->block_tokens, p->parallel.cp);
     uint64_t one = fold_resident_bytes(&s->fold, len, 0, p->block_tokens, &ck);

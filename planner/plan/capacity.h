@@ -45,8 +45,9 @@ uint64_t capacity_max_batch(const struct problem *p, const struct workload *w, e
 uint64_t capacity_max_context(const struct problem *p, const struct workload *w, uint64_t batch,
                               enum limit *why);
 
-/* The fewest GPUs, by tensor parallelism alone over degrees that divide the heads, on which
- * `batch` sequences fit; 0 = none up to the number of heads. Allocates in a scratch arena. */
+/* The fewest GPUs, by tensor parallelism alone over degrees that divide the heads (by pipeline
+ * stages where the engine divides layers), on which `batch` sequences fit; 0 = none up to the
+ * number of heads (layers). Allocates in a scratch arena. */
 uint32_t capacity_min_gpus(const struct problem *p, const struct workload *w, uint64_t batch);
 
 /* Everything a report shows of a workload. */

@@ -198,24 +198,31 @@ static void workspace(struct explain *e)
 static const char *terms(struct explain *e)
 {
     const struct budget *b = &tightest(e)->budget;
+    const char *graphs =
+        arena_printf(e->a, "%s [graphs] + ", explain_count(e, b->cuda_graph_bytes));
 
     return arena_printf(
-        e->a,
-        "%s [weights] + %s [activations] + %s [outside the framework] + %s [graphs] + %s "
-        "[workspace]",
+        e->a, "%s [weights] + %s [activations] + %s [outside the framework] + %s%s [workspace]",
         explain_count(e, b->weights_bytes), explain_count(e, b->activation_bytes),
-        explain_count(e, b->non_torch_bytes), explain_count(e, b->cuda_graph_bytes),
+        explain_count(e, b->non_torch_bytes), b->free_graphs ? "" : graphs,
         explain_count(e, b->workspace_bytes));
 }
 
 static void kv_pool(struct explain *e)
 {
+    const struct budget *b = &tightest(e)->budget;
+
     if (given(e, e->p->spec->given.kv_pool_bytes, "memory.per_gpu.kv_pool_bytes"))
         return;
-    explain_put(e, "max(0, %s [usable] - (%s))",
-                explain_count(e, tightest(e)->budget.usable_bytes), terms(e));
     explain_from_engine(e);
-    e->statement = !is_ideal(e);
+    if (b->reserved) {
+        e->formula = "what the engine allocates at start-up";
+        return;
+    }
+    explain_put(e,
+                b->pool_ratio > 0 ? "floor(max(0, %s [usable] - (%s)) x %s)"
+                                  : "max(0, %s [usable] - (%s))",
+                explain_count(e, b->usable_bytes), terms(e), explain_real(e, b->pool_ratio));
 }
 
 static void short_by(struct explain *e)
@@ -246,6 +253,11 @@ static void free_bytes(struct explain *e)
 {
     uint64_t batch = ck_ceil_div(e->plan->batch, e->p->parallel.dp);
 
+    if (tightest(e)->budget.reserved) {
+        e->formula = "usable less everything the engine allocates, the pool included";
+        explain_from_engine(e);
+        return;
+    }
     explain_put(e, "max(0, %s [pool] - (%s))",
                 explain_count(e, tightest(e)->budget.kv_pool_bytes), need_of(e, batch));
 }
@@ -269,11 +281,49 @@ static void host(struct explain *e)
 
 /* --- capacity ----------------------------------------------------------------------------- */
 
+/* The stage whose pool has as many blocks as the plan says; NULL = there is no paged pool. */
+static const struct stage *paged(const struct explain *e)
+{
+    const struct problem *p = e->p;
+
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        const struct stage *s = &p->stages[i];
+        if (s->pool.block_bytes &&
+            s->budget.kv_pool_bytes / s->pool.block_bytes == e->plan->kv_blocks)
+            return s;
+    }
+    return NULL;
+}
+
+static bool reserved(struct explain *e)
+{
+    if (!tightest(e)->budget.reserved)
+        return false;
+    e->formula = "as the engine allocates it at start-up";
+    explain_from_engine(e);
+    return true;
+}
+
+static uint64_t longest(const struct problem *p)
+{
+    uint64_t len = p->settings.max_model_len;
+
+    return len ? len : p->workload.prompt + p->workload.output;
+}
+
 static void kv_blocks(struct explain *e)
 {
     uint64_t token = fold_token_bytes(&tightest(e)->fold, false, &e->ck);
+    const struct stage *s = paged(e);
 
-    if (token)
+    if (reserved(e))
+        return;
+    if (s) {
+        e->formula = "whole blocks in the pool, each a page in every layer of a group";
+        explain_put(e, "floor(%s [pool] / %s [bytes a block])",
+                    explain_count(e, s->budget.kv_pool_bytes),
+                    explain_count(e, s->pool.block_bytes));
+    } else if (token)
         explain_put(e,
                     "floor(%s [pool] / (%s [bytes a token on this GPU] x %s [tokens a block]))",
                     explain_count(e, tightest(e)->budget.kv_pool_bytes),
@@ -285,20 +335,48 @@ static void kv_blocks(struct explain *e)
 
 static void kv_tokens(struct explain *e)
 {
+    const struct stage *s = paged(e);
+    uint64_t blocks = e->plan->kv_blocks;
+
+    if (reserved(e))
+        return;
+    explain_from_engine(e);
+    if (s &&
+        e->plan->kv_tokens == blocks / s->pool.groups * s->pool.min_block_tokens * s->pool.cp) {
+        e->formula = "blocks of each group x tokens a block x context parallel ranks";
+        explain_put(e, "floor(%s [blocks] / %u [groups]) x %s [tokens a block] x %u",
+                    explain_count(e, blocks), s->pool.groups,
+                    explain_count(e, s->pool.min_block_tokens), s->pool.cp);
+        return;
+    }
+    if (s) {
+        e->formula = "the concurrency x the longest sequence, as this version prints it";
+        explain_put(e, "floor(%s [blocks] / %s [blocks a request reserves] x %s [its tokens])",
+                    explain_count(e, blocks),
+                    explain_count(e, pool_request_blocks(&s->pool, longest(e->p))),
+                    explain_count(e, longest(e->p)));
+        return;
+    }
     explain_put(e, "%s [blocks] x %s [tokens a block] x %u [context parallel ranks]",
                 explain_count(e, e->plan->kv_blocks), explain_count(e, e->p->block_tokens),
                 e->p->parallel.cp);
-    explain_from_engine(e);
 }
 
 static void concurrency(struct explain *e)
 {
     const struct problem *p = e->p;
-    uint64_t len = p->settings.max_model_len, one;
+    const struct stage *s = paged(e);
+    uint64_t len = longest(p), one;
 
-    len = len ? len : p->workload.prompt + p->workload.output;
+    if (reserved(e))
+        return;
     one = fold_resident_bytes(&tightest(e)->fold, len, 0, p->block_tokens, &e->ck);
-    if (one)
+    if (s && pool_request_blocks(&s->pool, len)) {
+        e->formula = "the blocks by those one request of the longest length reserves";
+        explain_put(
+            e, "%s [blocks] / %s [blocks of %s tokens]", explain_count(e, e->plan->kv_blocks),
+            explain_count(e, pool_request_blocks(&s->pool, len)), explain_count(e, len));
+    } else if (one)
         explain_put(e, "%s [pool] / %s [a sequence of %s tokens]",
                     explain_count(e, tightest(e)->budget.kv_pool_bytes), explain_count(e, one),
                     explain_count(e, len));
@@ -361,6 +439,10 @@ static void max_batch(struct explain *e)
     const struct problem *p = e->p;
 
     from_pool(e);
+    if (p->engine->reserve) {
+        e->formula = "the most sequences the engine can set aside slots for at start-up";
+        return;
+    }
     switch (e->plan->batch_limit) {
     case LIMIT_MAX_SEQS:
         e->formula =
@@ -395,7 +477,9 @@ static void one_more(struct explain *e)
                   why == LIMIT_BLOCK_ROUNDING || why == LIMIT_WEIGHTS;
 
     from_pool(e);
-    if (b->short_bytes)
+    if (e->p->engine->reserve)
+        e->formula = "what one slot more needs beyond the memory there is";
+    else if (b->short_bytes)
         explain_put(e, "max(0, %s + %s [missing for the weights] - %s [pool])", need_of(e, 1),
                     explain_count(e, b->short_bytes), explain_count(e, b->kv_pool_bytes));
     else if (memory)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "planner/plan/reserve.h"
+
 /* --- hardware ------------------------------------------------------------------------------
  */
 
@@ -51,7 +53,12 @@ static bool set_parallel(const struct spec *s, struct diag *d, struct problem *p
         (uint32_t)u64_max(s->parallel.tp, 1), (uint32_t)u64_max(s->parallel.pp, 1),
         (uint32_t)u64_max(s->parallel.dp, 1), (uint32_t)u64_max(s->parallel.ep, 1),
         (uint32_t)u64_max(s->parallel.cp, 1)};
-    if (!given && count > 1) {
+    if (!given && count > 1 && p->engine && p->engine->layer_split) {
+        par->pp = (uint32_t)count;
+        diag_add(d, DIAG_NOTE, s->at,
+                 "parallel is not given: %s divides the layers over %u GPUs", p->engine->name,
+                 par->pp);
+    } else if (!given && count > 1) {
         par->tp = (uint32_t)count;
         diag_add(d, DIAG_NOTE, s->at,
                  "parallel is not given: %u GPUs are used as tensor parallel", par->tp);
@@ -142,7 +149,9 @@ static bool bind_schemes(struct arena *a, const struct spec *s, struct diag *d,
     const struct doc_node *both = s->cache.format;
     bool ok;
 
-    if (!both && p->model.quant.kv_format) {
+    if (!both && p->engine && p->engine->cache_format) {
+        both = format_node(a, p->engine->cache_format, s->at);
+    } else if (!both && p->model.quant.kv_format) {
         both = format_node(a, p->model.quant.kv_format, s->at);
         diag_add(d, DIAG_NOTE, s->at, "cache.format is not given: %s, as the checkpoint says",
                  both->text);
@@ -150,7 +159,11 @@ static bool bind_schemes(struct arena *a, const struct spec *s, struct diag *d,
         bool half =
             p->model.dtype &&
             !strcmp(p->model.dtype, "fp16"); /* fp32 weights: bf16, noted by the layout */
-        both = format_node(a, half ? "fp16" : "bf16", s->at);
+        const char *asked = p->weight_format && p->engine && p->engine->cache_as_weights
+                                ? p->weight_format->name
+                                : "";
+        bool plain = !strcmp(asked, "bf16") || !strcmp(asked, "fp16") || !strcmp(asked, "fp32");
+        both = format_node(a, plain ? asked : half ? "fp16" : "bf16", s->at);
     }
     if (s->cache.k && s->cache.v)
         both = NULL;
@@ -180,7 +193,7 @@ static bool apply_schemes(struct arena *a, struct diag *d, struct problem *p)
         diag_add(d, DIAG_WARN, p->uses[0].at,
                  "%s changes a shipped checkpoint: the model needs (further) training with it",
                  p->uses[0].name);
-    return ok;
+    return ok && (!p->engine->adapt || p->engine->adapt(&p->settings, &p->layout, d));
 }
 
 /* Rows that keep another number of tokens need block tables of their own. */
@@ -255,6 +268,45 @@ static void apply_given(const struct spec *s, struct budget *b)
     }
 }
 
+struct engine_in problem_engine_in(const struct problem *p, uint32_t stage)
+{
+    const struct stage *s = &p->stages[stage];
+
+    return (struct engine_in){.set = &p->settings,
+                              .layout = &p->layout,
+                              .work = &s->work,
+                              .fold = &s->fold,
+                              .gpu = &p->gpu,
+                              .asked = p->weight_format,
+                              .parallel = p->parallel,
+                              .first_stage = stage == 0,
+                              .last_stage = stage + 1 == p->n_stages,
+                              .host_layers = p->host_layers,
+                              .base = &s->budget,
+                              .at = p->spec->engine_at,
+                              .total_bytes = p->total_bytes,
+                              .visible_bytes = p->visible_bytes,
+                              .prompt = p->workload.prompt,
+                              .output = p->workload.output,
+                              .batch = p->workload.batch};
+}
+
+void problem_reserve(const struct problem *p, uint32_t stage, uint64_t sequences,
+                     uint64_t tokens, struct budget *out)
+{
+    struct engine_in in = problem_engine_in(p, stage);
+    struct ck ck = {0};
+    uint64_t pool;
+
+    p->engine->reserve(&in, sequences, tokens, out, &ck);
+    pool = out->kv_pool_bytes;
+    apply_given(p->spec, out);
+    if (p->spec->given.kv_pool_bytes != UINT64_MAX && pool > out->kv_pool_bytes)
+        out->short_bytes = pool - out->kv_pool_bytes;
+    if (ck.over)
+        out->short_bytes = UINT64_MAX;
+}
+
 static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, struct diag *d,
                         struct ck *ck)
 {
@@ -268,15 +320,7 @@ static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, 
                          .slice = {p->parallel.tp, p->parallel.cp,
                                    shard_stage_first(p->model.n_layers, p->n_stages, i),
                                    shard_stage_first(p->model.n_layers, p->n_stages, i + 1)}};
-    struct engine_in e = {.set = &p->settings,
-                          .layout = &p->layout,
-                          .work = &s->work,
-                          .parallel = p->parallel,
-                          .total_bytes = p->total_bytes,
-                          .visible_bytes = p->visible_bytes,
-                          .prompt = p->workload.prompt,
-                          .output = p->workload.output,
-                          .batch = p->workload.batch};
+    struct engine_in e = problem_engine_in(p, i);
 
     work_build(&in, &s->work, ck);
     scale_weights(p, &s->work, ck);
@@ -284,7 +328,7 @@ static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, 
     if (!p->engine->budget(&e, &s->budget, d))
         return false;
     apply_given(p->spec, &s->budget);
-    return true;
+    return !p->engine->pool || p->engine->pool(&e, &s->pool, d);
 }
 
 /* A reader whose source lies in another stage: its K/V must be sent and held there too. */
@@ -326,12 +370,18 @@ static bool fold_problem(struct problem *p, struct diag *d)
         p->shipped = bare;
         fold_layout(&bare, (struct slice){1, 1, 0, p->model.n_layers}, &p->shipped_fold, &ck);
     }
+    p->host_layers = p->spec->weights.offload_layers;
+    if (p->engine->host_layers)
+        p->host_layers =
+            u64_max(p->host_layers, p->engine->host_layers(&p->settings, &p->model));
     p->n_stages = p->parallel.pp;
     p->stages = ARENA_NEW(p->arena, struct stage, p->n_stages);
     for (uint32_t i = 0; i < p->n_stages; i++)
-        ok = build_stage(p, i, (uint32_t)p->spec->weights.offload_layers, d, &ck) && ok;
+        ok = build_stage(p, i, (uint32_t)p->host_layers, d, &ck) && ok;
     if (ck.over)
         return diag_add(d, DIAG_INPUT, p->spec->at, "sizes overflow 64 bits");
+    if (ok && p->engine->reserve)
+        reserve_settle(p);
     warn_split_groups(p, d);
     return ok;
 }
@@ -428,6 +478,18 @@ static bool read_weight_format(const struct spec *s, struct diag *d, struct prob
                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* What the engine takes for settings that are not given. */
+static bool engine_defaults(const struct spec *s, struct diag *d, struct problem *p)
+{
+    struct engine_host host = {&p->model, &p->gpu, p->visible_bytes, p->parallel, s->engine_at};
+
+    if (p->engine->defaults && !p->engine->defaults(&host, &p->settings, d))
+        return false;
+    p->block_tokens =
+        p->settings.block_tokens ? p->settings.block_tokens : p->engine->block_tokens;
+    return true;
+}
+
 static bool finish(struct problem *p, struct loc at, struct diag *d)
 {
     bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) &&
@@ -467,8 +529,8 @@ bool problem_build(struct arena *a, const struct spec *spec, const struct profil
     ok = bind_schemes(a, spec, d, out) && ok;
     if (!ok)
         return false;
-    out->block_tokens =
-        spec->engine.block_tokens ? spec->engine.block_tokens : out->engine->block_tokens;
+    if (!engine_defaults(spec, d, out))
+        return false;
     if (spec->weights.offload_layers > out->model.n_layers)
         return diag_add(d, DIAG_INPUT, spec->at,
                         "offload_layers %llu is more than the model's %u layers",

@@ -22,6 +22,7 @@ struct stage { /* one pipeline stage; its tp x cp ranks are alike */
     struct work work;
     struct fold fold;
     struct budget budget; /* of one GPU */
+    struct pool pool;     /* how it is cut into blocks; block_bytes 0 = it is not */
 };
 
 enum { PROBLEM_SCHEMES = 4 }; /* sharing, retention, storage of K, storage of V */
@@ -51,6 +52,7 @@ struct problem {
     struct stage *stages;
     uint32_t n_stages;
     uint64_t block_tokens;
+    uint64_t host_layers;                /* the first so many stay in host memory */
     uint64_t total_bytes, visible_bytes; /* of one GPU; memory_limit applied to the latter */
     uint64_t host_bytes;                 /* 0 = not given */
     double offload;                      /* share of the cache in host memory */
@@ -69,6 +71,14 @@ bool problem_build(struct arena *a, const struct spec *spec, const struct profil
 bool problem_with(struct arena *a, const struct problem *base, const struct scheme_use *use,
                   struct parallel p, struct diag *d, struct problem *out)
     __attribute__((warn_unused_result));
+
+/* What an engine is asked about one stage. Valid as long as `p`. */
+struct engine_in problem_engine_in(const struct problem *p, uint32_t stage);
+
+/* The budget of a stage whose engine reserves at start-up (engine->reserve), with the terms
+ * that were handed in; short_bytes is UINT64_MAX when a size overflows. */
+void problem_reserve(const struct problem *p, uint32_t stage, uint64_t sequences,
+                     uint64_t tokens, struct budget *out);
 
 /* Reads the model of a spec's `model:` node (profile name, path, map). Used by import and list
  * too. */

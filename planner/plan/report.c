@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "planner/plan/evidence.h"
+#include "planner/plan/reserve.h"
 
 /* --- what the pool lacks -------------------------------------------------------------------
  */
@@ -16,6 +17,8 @@ uint64_t report_one_more_bytes(const struct problem *p, const struct plan *plan)
     uint64_t need;
     struct ck ck = {0};
 
+    if (p->engine->reserve)
+        return reserve_short_bytes(p, &p->workload, plan->max_batch);
     if (b->short_bytes)
         need = ck_add(&ck, need_bytes(&plan->need, 1, &ck), b->short_bytes);
     else if (plan->batch_limit == LIMIT_MAX_SEQS || plan->batch_limit == LIMIT_MODEL_LEN ||
@@ -173,6 +176,16 @@ static void add_sequence(cJSON *cache, const struct problem *p, struct ck *ck)
     json_u64(o, "scheme_prefill_bytes", e.transient_prefill_bytes);
 }
 
+/* K and V as the engine allocates them, of all stages and replicas. */
+static void reserved_parts(const struct problem *p, uint64_t *k, uint64_t *v, struct ck *ck)
+{
+    *k = *v = 0;
+    for (uint32_t i = 0; i < p->n_stages; i++) {
+        *k = ck_add(ck, *k, ck_mul(ck, p->stages[i].budget.k_bytes, p->parallel.dp));
+        *v = ck_add(ck, *v, ck_mul(ck, p->stages[i].budget.v_bytes, p->parallel.dp));
+    }
+}
+
 static void add_cache(cJSON *to, const struct problem *p, const struct plan *plan)
 {
     cJSON *o = json_object(to, "cache");
@@ -187,8 +200,12 @@ static void add_cache(cJSON *to, const struct problem *p, const struct plan *pla
     json_u64(o, "bytes_per_token", fold_token_bytes(&p->whole, false, &ck));
     json_u64(o, "bytes_per_token_past_windows", fold_token_bytes(&p->whole, true, &ck));
     json_u64(o, "state_bytes_per_sequence", p->whole.state_bytes);
-    json_u64(o, "k_bytes", ck_mul(&ck, batch, k));
-    json_u64(o, "v_bytes", ck_mul(&ck, batch, v));
+    k = ck_mul(&ck, batch, k);
+    v = ck_mul(&ck, batch, v);
+    if (p->engine->reserve)
+        reserved_parts(p, &k, &v, &ck);
+    json_u64(o, "k_bytes", k);
+    json_u64(o, "v_bytes", v);
     add_sequence(o, p, &ck);
 }
 
@@ -214,7 +231,13 @@ static void add_budget(cJSON *o, const struct problem *p, const struct plan *pla
     json_u64(o, "workspace_bytes", b->workspace_bytes);
     json_u64(o, "kv_pool_bytes", b->kv_pool_bytes);
     json_u64(o, "short_bytes", b->short_bytes);
-    json_u64(o, "free_bytes", ck.over || used > b->kv_pool_bytes ? 0 : b->kv_pool_bytes - used);
+    if (b->state_bytes)
+        json_u64(o, "state_bytes", b->state_bytes);
+    if (b->reserved)
+        json_u64(o, "free_bytes", budget_left_bytes(b));
+    else
+        json_u64(o, "free_bytes",
+                 ck.over || used > b->kv_pool_bytes ? 0 : b->kv_pool_bytes - used);
 }
 
 static void add_given(cJSON *to, const struct problem *p)

@@ -7,6 +7,7 @@
 #include "planner/base/table.h"
 #include "planner/base/unit.h"
 #include "planner/plan/report.h"
+#include "planner/plan/reserve.h"
 
 /* --- the sentence
  * ------------------------------------------------------------------------------ */
@@ -90,6 +91,27 @@ static const char *short_sentence(struct arena *a, const struct problem *p,
         sequences(a, 1, p), size, pool, missing, more_gpus(a, p));
 }
 
+/* Engines that reserve: slots too short, too few, or without the memory for them. */
+static const char *reserved_sentence(struct arena *a, const struct problem *p,
+                                     const struct plan *plan)
+{
+    const struct workload *w = &p->workload;
+    uint64_t asked = u64_max(w->batch, 1), more = reserve_short_bytes(p, w, asked - 1);
+    const char *what = sequences(a, asked, p), *then = "";
+    char number[32], bytes[32];
+
+    if (plan->batch_limit == LIMIT_MODEL_LEN)
+        return arena_printf(
+            a, "Does not fit: %s is more than a slot holds (%s)", sequences(a, 1, p),
+            unit_format_count(p->stages[0].budget.slot_tokens, number, sizeof number));
+    if (more)
+        then = arena_printf(a, "; %s more needed%s",
+                            unit_format_bytes(more, bytes, sizeof bytes), more_gpus(a, p));
+    return arena_printf(a, "Does not fit: %s asked for, %s fit%s; %s%s", what,
+                        unit_format_count(plan->max_batch, number, sizeof number),
+                        plan->max_batch == 1 ? "s" : "", limit_words(plan->batch_limit), then);
+}
+
 const char *report_sentence(struct arena *a, const struct problem *p, const struct plan *plan)
 {
     const struct budget *b = &p->stages[plan->tightest].budget;
@@ -97,6 +119,8 @@ const char *report_sentence(struct arena *a, const struct problem *p, const stru
 
     if (plan->fits)
         return fits_sentence(a, p, plan);
+    if (p->engine->reserve && plan->batch_limit != LIMIT_WEIGHTS)
+        return reserved_sentence(a, p, plan);
     if (plan->batch_limit == LIMIT_MODEL_LEN)
         return arena_printf(
             a, "Does not fit: %s is more than max_model_len (%s)", sequences(a, 1, p),

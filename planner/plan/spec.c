@@ -75,9 +75,18 @@ static const struct field engine_fields[] = {
     ROW(engine.n_batch, "n_batch", F_U64, 1, 1e9, NULL, "llama.cpp: logical batch"),
     ROW(engine.n_ubatch, "n_ubatch", F_U64, 1, 1e9, NULL, "llama.cpp: physical batch"),
     ROW(engine.n_seq, "n_seq", F_U64, 1, 1e6, NULL, "llama.cpp: parallel sequences"),
-    ROW(engine.kv_unified, "kv_unified", F_BOOL, 0, 0, NULL,
-        "llama.cpp: one pool for all sequences"),
-    ROW(engine.flash_attn, "flash_attn", F_BOOL, 0, 0, NULL, "llama.cpp: flash attention"),
+    {.key = "kv_unified",
+     .type = F_CHOICE,
+     .offset = AT(engine.kv_unified),
+     .choices = off_on,
+     .fallback = "default",
+     .help = "llama.cpp: one pool for all sequences"},
+    {.key = "flash_attn",
+     .type = F_CHOICE,
+     .offset = AT(engine.flash_attn),
+     .choices = off_on,
+     .fallback = "default",
+     .help = "llama.cpp: flash attention"},
     ROW(engine.offload_layers, "offload_layers", F_U64, 0, 4096, NULL,
         "llama.cpp: layers on the GPU"),
     ROW(engine.swa_full, "swa_full", F_BOOL, 0, 0, NULL,
@@ -210,6 +219,7 @@ bool spec_bind(struct arena *a, const struct doc_node *root, struct diag *d, str
          ok;
     ok = bind_map(a, t.engine, "engine", engine_fields, COUNT(engine_fields), NULL, d, out) &&
          ok;
+    out->engine.offload_layers_given = t.engine && doc_get(t.engine, "offload_layers");
     ok = bind_map(a, t.weights, "weights", weights_fields, COUNT(weights_fields), NULL, d,
                   out) &&
          ok;

@@ -284,7 +284,7 @@ static const struct refusal refusals[] = {
     {SMALL "hardware: {memory: 1GiB}\nweights: {format: bf17}\n",
      "unknown weight format 'bf17'; did you mean 'bf16'?"},
     {SMALL "hardware: {memory: 1GiB}\nengine: {name: vlm}\n",
-     "engine 'vlm' is not in this build; known engines: ideal"},
+     "engine 'vlm' is not in this build; known engines: hf, ideal, llamacpp, sglang, trtllm, vllm"},
     {SMALL "hardware: {memory: 1GiB}\nworkload: {prompt: 10, shared_prefix: 11}\n",
      "shared_prefix (11 tokens) is longer than the prompt (10 tokens)"},
     {SMALL "hardware: {memory: 1GiB}\nworkload: {prompt: 0, output: 0}\n",

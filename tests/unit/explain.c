@@ -188,6 +188,14 @@ static const char *const specs[] = {
     "model: gpt-oss-20b\nhardware: {gpu: h100}\n",
     "model: Qwen3-30B-A3B\nhardware: {gpu: h100, count: 4}\nparallel: {tp: 2, cp: 2}\nworkload: {batch: 5}\n",
     "model: mamba-2.8b-hf\nhardware: {gpu: h100}\n",
+    LLAMA "engine: {name: vllm, version: 0.19.0}\n",
+    "model: gemma-3-27b-it\nhardware: {gpu: h100}\nengine: {name: vllm, version: 0.19.0}\n",
+    "model: gemma-3-27b-it\nhardware: {gpu: h100, count: 2}\nparallel: {pp: 2}\nengine: {name: vllm}\n",
+    "model: Falcon-H1-7B-Base\nhardware: {gpu: h100}\nengine: {name: vllm, version: 0.21.0}\n",
+    LLAMA "engine: {name: sglang}\n",
+    LLAMA "engine: {name: trtllm}\n",
+    TINY "engine: {name: llamacpp}\n",
+    TINY "engine: {name: hf}\n",
 };
 
 struct case_of {
