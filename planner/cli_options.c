@@ -7,7 +7,16 @@
 #include <string.h>
 
 enum { OPT_HELP = 'h', OPT_VERSION = 'V', OPT_LONG = 256 };
-enum { OPT_SET = OPT_LONG, OPT_FORMAT, OPT_PROFILES, OPT_SCHEMES, OPT_SORT, OPT_COLOR };
+enum {
+    OPT_SET = OPT_LONG,
+    OPT_FORMAT,
+    OPT_PROFILES,
+    OPT_SCHEMES,
+    OPT_SORT,
+    OPT_COLOR,
+    OPT_LOCAL,
+    OPT_FROM_LOG
+};
 enum { ROWS_MAX = 24 };
 
 struct option_row {
@@ -24,8 +33,11 @@ static const struct option_row rows[] = {
     {'n', "count", "COUNT", CMD_SPEC, "that many GPUs, for -m"},
     {'c', "context", "TOKENS", CMD_SPEC,
      "tokens of a sequence, for -m: min(512, half) are output, the rest prompt"},
+    {OPT_FROM_LOG, "from-log", "FILE", CMD_LOG,
+     "a server's command line or start-up log: its settings, and how it differs"},
     {OPT_SCHEMES, "schemes", "LIST", CMD_SCHEMES, "all, or names with commas between them"},
     {OPT_SORT, "sort", "COLUMN", CMD_SORT, "order the rows by a column"},
+    {OPT_LOCAL, "local", NULL, CMD_LOCAL, "of GPUs: those of this machine"},
     {OPT_FORMAT, "format", "FORMAT", CMD_FORMAT | CMD_CSV, NULL},
     {'o', "output", "FILE", CMD_OUTPUT, "write to FILE, whole or not at all"},
     {OPT_PROFILES, "profiles", "DIR", CMD_SPEC | CMD_PROFILES,
@@ -184,6 +196,7 @@ static bool take(struct cmd_ctx *ctx, const struct command *cmd, int c, const ch
                         : c == OPT_PROFILES ? &out->profiles
                         : c == OPT_SCHEMES  ? &out->schemes
                         : c == OPT_SORT     ? &out->sort
+                        : c == OPT_FROM_LOG ? &out->from_log
                                             : NULL;
 
     if (text) {
@@ -197,6 +210,10 @@ static bool take(struct cmd_ctx *ctx, const struct command *cmd, int c, const ch
         return take_format(ctx, cmd, out);
     if (c == OPT_COLOR)
         return take_color(ctx, optarg, out);
+    if (c == OPT_LOCAL) {
+        out->local = true;
+        return true;
+    }
     if (c == 'q' || c == 'v') {
         out->quiet += c == 'q';
         out->verbose += c == 'v';
@@ -222,7 +239,7 @@ static bool check_together(struct cmd_ctx *ctx, const struct command *cmd,
     if (opt->model && opt->n_specs && !(cmd->options & CMD_PATH))
         return diag_add(ctx->diag, DIAG_USAGE, nowhere, "give a spec ('%s') or -m, not both",
                         opt->specs[0]);
-    if (!opt->model && lonely)
+    if (!opt->model && lonely && (!opt->from_log || opt->n_specs))
         return diag_add(
             ctx->diag, DIAG_USAGE, nowhere,
             "%s belongs to -m MODEL; in a spec use --set, for example --set hardware.gpu=h100",

@@ -53,8 +53,11 @@ static bool spec_of_options(struct cmd_ctx *ctx, const struct cmd_options *opt,
     struct loc m = {.file = "-m"}, g = {.file = "-g"}, n = {.file = "-n"};
     struct doc_node *root = doc_new(ctx->arena, DOC_MAP, m), *hardware;
 
-    put(ctx->arena, root, "model", m, opt->model);
-    hardware = put(ctx->arena, root, "hardware", opt->gpu ? g : m, NULL);
+    if (opt->log && !opt->model)
+        root->at = (struct loc){.file = opt->log->name};
+    if (opt->model)
+        put(ctx->arena, root, "model", m, opt->model);
+    hardware = put(ctx->arena, root, "hardware", opt->gpu ? g : root->at, NULL);
     if (opt->gpu)
         put(ctx->arena, hardware, "gpu", g, opt->gpu);
     if (opt->count)
@@ -63,8 +66,8 @@ static bool spec_of_options(struct cmd_ctx *ctx, const struct cmd_options *opt,
     return !opt->context || put_context(ctx, opt->context, root);
 }
 
-/* --- files
- * ------------------------------------------------------------------------------------ */
+/* --- files ---------------------------------------------------------------------------------
+ */
 
 /* "-" is the context's own input, so that tests can hand in text. */
 static bool read_input(struct cmd_ctx *ctx, char **text, size_t *n)
@@ -128,7 +131,7 @@ bool cmd_read_specs(struct cmd_ctx *ctx, const struct cmd_options *opt, const ch
 
     *docs = ARENA_NEW(ctx->arena, struct doc_node *, SPECS_MAX);
     *n = 0;
-    if (!path && !opt->model)
+    if (!path && !opt->model && !opt->log)
         return diag_add(
             ctx->diag, DIAG_USAGE, (struct loc){0},
             "%s needs a spec: a YAML file, - for standard input, or -m MODEL -g GPU",
@@ -149,8 +152,8 @@ bool cmd_build(struct cmd_ctx *ctx, const struct profiles *profiles, const struc
            problem_build(ctx->arena, spec, profiles, ctx->diag, out);
 }
 
-/* --- cases
- * -------------------------------------------------------------------------------------- */
+/* --- cases ---------------------------------------------------------------------------------
+ */
 
 /* A word as a shell takes it. */
 static const char *quoted(struct arena *a, const char *s)
@@ -167,6 +170,10 @@ static const char *words_of(struct arena *a, const struct cmd_options *opt, cons
     const char *values[] = {opt->model, opt->gpu, opt->count, opt->context};
     const char *words = path ? quoted(a, path) : "";
 
+    if (opt->from_log)
+        words = arena_printf(a, "%s%s--from-log %s", words, *words ? " " : "",
+                             quoted(a, opt->from_log));
+
     for (int i = 0; i < 4; i++)
         if (values[i])
             words = arena_printf(a, "%s%s%s %s", words, *words ? " " : "", letters[i],
@@ -179,6 +186,8 @@ static const char *words_of(struct arena *a, const struct cmd_options *opt, cons
 static const char *name_of(struct arena *a, const struct cmd_options *opt, const char *path,
                            size_t index)
 {
+    if (!path && !opt->model && opt->log)
+        return opt->log->name;
     if (!path)
         return arena_printf(a, "-m %s%s%s", opt->model, opt->gpu ? " -g " : "",
                             opt->gpu ? opt->gpu : "");
@@ -211,12 +220,14 @@ static bool gather(struct cmd_ctx *ctx, const struct cmd_options *opt, const cha
 }
 
 /* Each case in place: a problem points at its spec. */
-static void build_case(struct cmd_ctx *ctx, const struct profiles *profiles, struct cmd_case *c)
+static void build_case(struct cmd_ctx *ctx, const struct cmd_options *opt,
+                       const struct profiles *profiles, struct cmd_case *c)
 {
     struct cmd_ctx own = *ctx;
 
     own.diag = c->diag = diag_new(ctx->arena);
-    c->ok = cmd_build(&own, profiles, c->doc, &c->spec, &c->problem);
+    c->ok = (!opt->log || fromlog_lay_under(ctx->arena, opt->log, profiles, c->doc, c->diag)) &&
+            cmd_build(&own, profiles, c->doc, &c->spec, &c->problem);
     for (size_t i = 0; i < diag_count(c->diag); i++) {
         const struct diag_message *m = diag_at(c->diag, i);
         diag_add(ctx->diag, m->kind, m->at, "%s", m->text);
@@ -233,7 +244,7 @@ bool cmd_cases(struct cmd_ctx *ctx, const struct cmd_options *opt,
     for (int i = 0; i < opt->n_specs; i++)
         (void)!gather(ctx, opt, opt->specs[i], &g);
     for (size_t i = 0; i < g.n; i++)
-        build_case(ctx, profiles, &g.v[i]);
+        build_case(ctx, opt, profiles, &g.v[i]);
     *out = g.v;
     *n = g.n;
     return g.n > 0;

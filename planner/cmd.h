@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "planner/plan/fromlog.h"
 #include "planner/plan/problem.h"
 
 enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
@@ -29,7 +30,9 @@ enum {
     CMD_CSV = 16,     /* --format csv too */
     CMD_SCHEMES = 32,
     CMD_SORT = 64,
-    CMD_PATH = 128 /* words after a spec (or after -m) are the command's own */
+    CMD_PATH = 128,  /* words after a spec (or after -m) are the command's own */
+    CMD_LOCAL = 512, /* --local */
+    CMD_LOG = 1024   /* --from-log */
 };
 
 struct command {
@@ -45,13 +48,16 @@ struct cmd_options {
     int n_specs;
     const char *const *sets; /* --set KEY=VALUE, in order */
     size_t n_sets;
-    const char *output;          /* -o FILE */
-    const char *format;          /* --format json|table|csv, NULL = by terminal */
-    const char *profiles;        /* --profiles DIR */
-    const char *model, *gpu;     /* -m, -g */
-    const char *count, *context; /* -n, -c */
-    const char *schemes;         /* --schemes all|a,b,c */
-    const char *sort;            /* --sort COLUMN */
+    const char *output;           /* -o FILE */
+    const char *format;           /* --format json|table|csv, NULL = by terminal */
+    const char *profiles;         /* --profiles DIR */
+    const char *model, *gpu;      /* -m, -g */
+    const char *count, *context;  /* -n, -c */
+    const char *schemes;          /* --schemes all|a,b,c */
+    const char *sort;             /* --sort COLUMN */
+    bool local;                   /* --local */
+    const char *from_log;         /* --from-log FILE */
+    const struct server_log *log; /* what the command has read of it; laid under every spec */
     enum color color;
     int verbose, quiet;
     bool help;

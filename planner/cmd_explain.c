@@ -34,20 +34,26 @@ static bool take_path(struct cmd_ctx *ctx, struct cmd_options *opt, const char *
     return true;
 }
 
-static bool print_case(struct cmd_ctx *ctx, const struct cmd_options *opt, const char *path,
-                       const struct cmd_case *c, FILE *out)
+struct asked {
+    const struct cmd_options *opt;
+    const char *path;
+    const struct profiles *profiles;
+};
+
+static bool print_case(struct cmd_ctx *ctx, const struct asked *asked, const struct cmd_case *c,
+                       FILE *out)
 {
     struct plan plan;
-    struct report_in in = {c->name, &c->problem, &plan, c->diag, NULL};
+    struct report_in in = {c->name, &c->problem, &plan, c->diag, asked->profiles};
     cJSON *tree;
 
     plan_solve(&c->problem, &c->problem.workload, &plan);
     if (!report_countable(&in, ctx->diag))
         return false;
-    tree = explain_json(ctx->arena, &in, path, ctx->diag);
+    tree = explain_json(ctx->arena, &in, asked->path, ctx->diag);
     if (!tree)
         return false;
-    if (cmd_wants_json(ctx, opt))
+    if (cmd_wants_json(ctx, asked->opt))
         json_print(tree, false, out);
     else
         explain_text(ctx->arena, tree, out);
@@ -61,23 +67,24 @@ static int run(struct cmd_ctx *ctx)
     struct cmd_case *cases;
     size_t n;
     struct file_out out;
-    const char *path;
+    struct asked asked = {.opt = &opt};
     bool ok = true;
 
     if (!cmd_options(ctx, &command_explain, &opt))
         return diag_exit(ctx->diag);
     if (opt.help)
         return 0;
-    if (!take_path(ctx, &opt, &path))
+    if (!take_path(ctx, &opt, &asked.path))
         return diag_exit(ctx->diag);
-    if (!cmd_cases(ctx, &opt, profiles_open(ctx->arena, opt.profiles, ctx->diag), &cases, &n))
+    asked.profiles = profiles_open(ctx->arena, opt.profiles, ctx->diag);
+    if (!cmd_cases(ctx, &opt, asked.profiles, &cases, &n))
         n = 0;
     cmd_diagnostics(ctx, &opt);
     if (!n || diag_failed(ctx->diag) ||
         !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
         return diag_exit(ctx->diag);
     for (size_t i = 0; i < n; i++)
-        ok = print_case(ctx, &opt, path, &cases[i], out.f) && ok;
+        ok = print_case(ctx, &asked, &cases[i], out.f) && ok;
     if (ok)
         (void)!file_commit(&out, ctx->diag);
     else

@@ -1,18 +1,23 @@
-/* import - a config.json, a model folder or a known model becomes a profile in YAML, every
- * field of it spelled out. Headers of weight files and downloads are not part of this
- * version. */
+/* import - a config.json, a model folder, a weight file, a model of the hub or a known model
+ * becomes a profile in YAML, every field of it spelled out. Of a model that is only on the hub,
+ * config.json and the headers of the weight files are fetched, never the weights. */
 #include "planner/cmd.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "planner/base/file.h"
+#include "planner/model/from_gguf.h"
+#include "planner/model/from_store.h"
+#include "planner/model/hub.h"
 
 static int run(struct cmd_ctx *ctx);
 
 const struct command command_import = {
     .name = "import",
-    .summary = "turn a config.json, a model folder or a known model into a profile",
-    .usage = "import PATH | MODEL | -",
+    .summary =
+        "turn a config.json, a model folder, a weight file or a model of the hub into a profile",
+    .usage = "import PATH | MODEL | ORG/NAME[@REVISION] | ORG/NAME/FILE.gguf | -",
     .run = run,
     .options = CMD_OUTPUT | CMD_PROFILES,
 };
@@ -42,7 +47,7 @@ static bool import_input(struct cmd_ctx *ctx, struct model *m)
            model_check(m, ctx->diag);
 }
 
-/* "dir/name/config.json", "name/" and "name.json" are all called name. */
+/* "dir/name/config.json", "name/", "name.json" and "name.safetensors" are all called name. */
 static const char *name_of_path(struct arena *a, const char *path)
 {
     size_t end = strlen(path), start;
@@ -51,6 +56,8 @@ static const char *name_of_path(struct arena *a, const char *path)
         end -= strlen("/config.json");
     else if (ends_with(path, ".json"))
         end -= strlen(".json");
+    else if (ends_with(path, ".safetensors"))
+        end -= strlen(".safetensors");
     while (end > 1 && path[end - 1] == '/')
         end--;
     for (start = end; start > 0 && path[start - 1] != '/'; start--)
@@ -58,24 +65,33 @@ static const char *name_of_path(struct arena *a, const char *path)
     return end > start ? arena_strndup(a, path + start, end - start) : path;
 }
 
-/* What problem_model would call an unknown model may be meant as a place of weights. */
-static bool check_place(struct cmd_ctx *ctx, const struct profiles *profiles, const char *path)
+/* Pickled weights are programs, and their headers say nothing of shapes. */
+static bool is_pickle(const char *path)
 {
-    struct loc at = {.file = path};
+    return ends_with(path, ".bin") || ends_with(path, ".pt") || ends_with(path, ".pth");
+}
 
-    if (ends_with(path, ".gguf") || ends_with(path, ".safetensors") ||
-        ends_with(path, ".bin") || ends_with(path, ".pt"))
-        return diag_add(
-            ctx->diag, DIAG_INPUT, at,
-            "headers of weight files are not read in this version; give the model's config.json");
-    if (file_exists(path) || profile_has(profiles, PROFILE_MODEL, path, ctx->diag))
-        return true;
-    if (strchr(path, '/') && path[0] != '/' && path[0] != '.')
-        return diag_add(
-            ctx->diag, DIAG_INPUT, at,
-            "is no file here and no known model; nothing is downloaded in this version: fetch the "
-            "model's config.json and import that");
-    return true;
+/* ORG/NAME that is neither here nor a profile. Two words with the ending of a weight file are a
+ * path with a mistake in it. */
+static bool is_remote(struct cmd_ctx *ctx, const struct profiles *profiles, const char *text,
+                      struct hub_id *id)
+{
+    return !file_exists(text) && !profile_has(profiles, PROFILE_MODEL, text, ctx->diag) &&
+           hub_parse(ctx->arena, text, id) && (id->file || !is_weight_file(text)) &&
+           !hub_cached(ctx->arena, id);
+}
+
+static bool import_remote(struct cmd_ctx *ctx, const struct hub_id *id, struct model *m)
+{
+    struct store s = {0};
+    bool ok;
+
+    if (!hub_connect(ctx->arena, id, ctx->diag, &s))
+        return false;
+    ok = id->file ? model_from_gguf(ctx->arena, &s, id->file, ctx->diag, m)
+                  : model_from_store(ctx->arena, &s, NULL, id->repo, ctx->diag, m);
+    hub_disconnect(&s);
+    return ok && model_check(m, ctx->diag);
 }
 
 static bool import_named(struct cmd_ctx *ctx, const struct profiles *profiles, const char *path,
@@ -83,13 +99,15 @@ static bool import_named(struct cmd_ctx *ctx, const struct profiles *profiles, c
 {
     struct loc at = {.file = path};
     struct doc_node *node = doc_new(ctx->arena, DOC_SCALAR, at);
+    struct hub_id id;
     const char *source;
     bool ok;
 
-    if (!check_place(ctx, profiles, path))
-        return false;
-    if (file_is_dir(path) && !file_exists(arena_printf(ctx->arena, "%s/config.json", path)))
-        return diag_add(ctx->diag, DIAG_INPUT, at, "holds no config.json");
+    if (is_pickle(path))
+        return diag_add(ctx->diag, DIAG_INPUT, at,
+                        "pickled weights are not read; give the model's config.json");
+    if (is_remote(ctx, profiles, path, &id))
+        return import_remote(ctx, &id, m);
     node->text = path;
     ok = problem_model(ctx->arena, node, profiles, ctx->diag, m, &source);
     if (ok && !strncmp(source, "config ", strlen("config ")))
@@ -111,6 +129,8 @@ static bool write_profile(struct cmd_ctx *ctx, const struct cmd_options *opt,
         "# Use it as `model:` of a spec, or put it into models/ of a folder given by --profiles.\n",
         KV_VERSION, strcmp(from, "-") ? from : "standard input");
     model_write_yaml(m, out.f);
+    if (m->weights_bytes)
+        fprintf(out.f, "weights_bytes: %" PRIu64 "\n", m->weights_bytes);
     return file_commit(&out, ctx->diag);
 }
 
@@ -126,7 +146,7 @@ static int run(struct cmd_ctx *ctx)
         return 0;
     if (opt.n_specs != 1) {
         diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
-                 "import takes one config.json, model folder or model name");
+                 "import takes one config.json, model folder, weight file or model name");
         return diag_exit(ctx->diag);
     }
     ok = strcmp(opt.specs[0], "-")

@@ -1,5 +1,6 @@
-/* list - what is known: models, GPUs, engines, schemes, formats, workloads, policies. A list
- * is made as JSON; the table shows some of its keys as columns, so the two agree. */
+/* list - what is known: models, GPUs, engines, schemes, formats, workloads, policies; and the
+ * GPUs of this machine. A list is made as JSON; the table shows some of its keys as columns, so
+ * the two agree. */
 #include "planner/cmd.h"
 
 #include <ctype.h>
@@ -8,6 +9,7 @@
 #include "planner/base/file.h"
 #include "planner/base/table.h"
 #include "planner/base/unit.h"
+#include "planner/plan/gpu_local.h"
 #include "planner/plan/json.h"
 
 static int run(struct cmd_ctx *ctx);
@@ -15,9 +17,9 @@ static int run(struct cmd_ctx *ctx);
 const struct command command_list = {
     .name = "list",
     .summary = "what is known: models, GPUs, engines, schemes, formats, workloads, policies",
-    .usage = "list models|gpus|engines|schemes|formats|workloads|policies [TEXT]",
+    .usage = "list models|gpus [--local]|engines|schemes|formats|workloads|policies [TEXT]",
     .run = run,
-    .options = CMD_PROFILES | CMD_FORMAT | CMD_OUTPUT,
+    .options = CMD_PROFILES | CMD_FORMAT | CMD_OUTPUT | CMD_LOCAL,
 };
 
 /* --- items -------------------------------------------------------------------------------- */
@@ -98,6 +100,31 @@ static void list_gpus(struct listing *l)
         json_double(o, "fp8_flop_per_s", g.peak_flop_per_s[GPU_FP8]);
         json_text(o, "confidence", gpu_confidence_name(g.confidence));
         json_text(o, "from", all[i].user ? all[i].file : "builtin");
+    }
+}
+
+/* What the driver tells, and the profile that a plan would take. */
+static void list_local_gpus(struct listing *l)
+{
+    struct arena *a = l->ctx->arena;
+    struct nvml_facts f;
+    const char *reason;
+
+    if (!nvml_facts(a, &f, &reason)) {
+        diag_add(l->ctx->diag, DIAG_DEVICE, (struct loc){0}, "list gpus --local: %s", reason);
+        return;
+    }
+    for (uint32_t i = 0; i < f.n; i++) {
+        const struct nvml_device *v = &f.devices[i];
+        cJSON *o = json_object(l->items, NULL);
+        json_u64(o, "index", i);
+        json_text(o, "name", v->name);
+        json_text(o, "profile", gpu_local_profile(l->profiles, v, l->ctx->diag));
+        json_u64(o, "memory_total_bytes", v->total_bytes);
+        json_u64(o, "memory_free_bytes", v->free_bytes);
+        if (v->major)
+            json_text(o, "compute_capability", arena_printf(a, "%d.%d", v->major, v->minor));
+        json_text(o, "driver", f.driver);
     }
 }
 
@@ -216,6 +243,7 @@ static void list_policies(struct listing *l)
 enum shown {
     SHOW_TEXT,
     SHOW_COUNT,
+    SHOW_INDEX, /* from 0 */
     SHOW_BYTES,
     SHOW_RATE,
     SHOW_FLOP,
@@ -294,6 +322,18 @@ static const struct kind {
      "there are no policies in this version: they belong to the simulator, which it does not have"},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
+
+/* Of `gpus --local`. */
+static const struct kind local_gpus = {"local_gpus",
+                                       list_local_gpus,
+                                       {{"index", "", SHOW_INDEX},
+                                        {"name", "GPU", SHOW_TEXT},
+                                        {"profile", "profile", SHOW_TEXT},
+                                        {"memory_total_bytes", "total", SHOW_BYTES},
+                                        {"memory_free_bytes", "free", SHOW_BYTES},
+                                        {"compute_capability", "capability", SHOW_TEXT},
+                                        {"driver", "driver", SHOW_TEXT}},
+                                       NULL};
 
 static const struct kind *kind_of(struct cmd_ctx *ctx, const char *word)
 {
@@ -384,6 +424,9 @@ static const char *cell_text(struct arena *a, const struct column *c, const cJSO
         return parameters_text(a, v);
     if (c->how == SHOW_TEXT)
         return cJSON_IsString(v) ? v->valuestring : "";
+    if (c->how == SHOW_INDEX)
+        return json_get_u64(v, &whole) ? arena_printf(a, "%llu", (unsigned long long)whole)
+                                       : "";
     if (!json_get_double(v, &d) || d <= 0)
         return v ? "-" : "";
     if (c->how == SHOW_RATE)
@@ -420,12 +463,14 @@ static void print_table(struct arena *a, const struct kind *kind, const cJSON *i
                 kind->empty ? kind->empty : arena_printf(a, "no %s match", kind->name));
 }
 
-static void print(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct kind *kind,
+/* False: there is nothing to print, and the sink says why. */
+static bool print(struct cmd_ctx *ctx, const struct cmd_options *opt, const struct kind *kind,
                   FILE *out)
 {
     struct listing l = {.ctx = ctx,
                         .profiles = profiles_open(ctx->arena, opt->profiles, ctx->diag)};
     cJSON *root = json_object(NULL, NULL);
+    bool some = true;
 
     json_text(root, "schema", "kvbudget.list/1");
     json_text(root, "kvbudget_version", KV_VERSION);
@@ -433,15 +478,17 @@ static void print(struct cmd_ctx *ctx, const struct cmd_options *opt, const stru
     l.items = json_list(root, "items");
     if (!diag_failed(ctx->diag))
         kind->list(&l);
+    some = l.items->child || !opt->local || !diag_failed(ctx->diag);
     if (opt->n_specs > 1)
         filter(l.items, opt->specs[1]);
-    if (opt->format && !strcmp(opt->format, "json")) {
+    if (some && opt->format && !strcmp(opt->format, "json")) {
         json_text(root, "note", l.items->child ? NULL : kind->empty);
         json_print(root, false, out);
-    } else {
+    } else if (some) {
         print_table(ctx->arena, kind, l.items, out);
     }
     cJSON_Delete(root);
+    return some;
 }
 
 static int run(struct cmd_ctx *ctx)
@@ -449,6 +496,7 @@ static int run(struct cmd_ctx *ctx)
     struct cmd_options opt;
     const struct kind *kind;
     struct file_out out;
+    bool some;
 
     if (!cmd_options(ctx, &command_list, &opt))
         return diag_exit(ctx->diag);
@@ -461,10 +509,19 @@ static int run(struct cmd_ctx *ctx)
         return diag_exit(ctx->diag);
     }
     kind = kind_of(ctx, opt.specs[0]);
-    if (!kind || !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
+    if (kind && opt.local && kind->list != list_gpus)
+        diag_add(ctx->diag, DIAG_USAGE, (struct loc){0}, "--local goes with gpus, not with %s",
+                 kind->name);
+    if (opt.local)
+        kind = &local_gpus;
+    if (diag_failed(ctx->diag) || !kind ||
+        !file_create(ctx->arena, opt.output, ctx->out, ctx->diag, &out))
         return diag_exit(ctx->diag);
-    print(ctx, &opt, kind, out.f);
+    some = print(ctx, &opt, kind, out.f);
     cmd_diagnostics(ctx, &opt);
-    (void)!file_commit(&out, ctx->diag);
+    if (some)
+        (void)!file_commit(&out, ctx->diag);
+    else
+        file_abandon(&out);
     return diag_exit(ctx->diag);
 }

@@ -12,9 +12,9 @@ static int run(struct cmd_ctx *ctx);
 const struct command command_report = {
     .name = "report",
     .summary = "memory, capacity and cost of a plan, as JSON or as a table",
-    .usage = "report SPEC.yaml... | -m MODEL -g GPU [-n COUNT] [-c CONTEXT]",
+    .usage = "report SPEC.yaml... | -m MODEL -g GPU [-n COUNT] [-c CONTEXT] [--from-log FILE]",
     .run = run,
-    .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT,
+    .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT | CMD_LOG,
 };
 
 struct page {
@@ -36,6 +36,8 @@ static bool solve(struct page *g, const struct cmd_case *c, const struct profile
     if (!report_countable(&in, g->ctx->diag))
         return false;
     g->json[g->n] = report_json(&in);
+    if (g->opt->log)
+        fromlog_json(g->opt->log, g->json[g->n]);
     g->columns[g->n] = (struct report_column){
         c->name, report_sentence(g->ctx->arena, &c->problem, &plan), g->json[g->n]};
     g->misfit[g->n] = !plan.fits;
@@ -57,9 +59,11 @@ static void record_misfits(const struct page *g, bool json)
         ctx->printed = diag_count(ctx->diag);
 }
 
-/* What one would ask next. */
+/* What one would ask next; compare and explain read no logs. */
 static const char *next_command(const struct page *g, const struct cmd_case *first)
 {
+    if (g->opt->log)
+        return NULL;
     if (g->n > 1)
         return arena_printf(g->ctx->arena, "kvbudget explain %s capacity.max_batch",
                             first->words);
@@ -81,8 +85,32 @@ static bool print(const struct page *g, const struct cmd_case *first)
             json_print(g->json[i], g->n > 1, out.f);
     } else {
         report_table(ctx->arena, g->columns, g->n, &style, out.f);
+        for (size_t i = 0; i < g->n; i++)
+            fromlog_table(ctx->arena, g->json[i], out.f);
     }
     return file_commit(&out, ctx->diag);
+}
+
+/* The log of --from-log; "-" is standard input. */
+static bool read_log(struct cmd_ctx *ctx, struct cmd_options *opt)
+{
+    struct server_log *log = ARENA_NEW(ctx->arena, struct server_log, 1);
+    bool standard = opt->from_log && !strcmp(opt->from_log, "-");
+    char *text;
+    size_t n;
+
+    if (!opt->from_log)
+        return true;
+    for (int i = 0; i < opt->n_specs && standard; i++)
+        if (!strcmp(opt->specs[i], "-"))
+            return diag_add(ctx->diag, DIAG_USAGE, (struct loc){0},
+                            "the spec and --from-log cannot both be standard input");
+    if (!file_read(ctx->arena, opt->from_log, LOG_FILE_MAX, ctx->diag, &text, &n) ||
+        !fromlog_read(ctx->arena, standard ? "<stdin>" : opt->from_log, text, n, ctx->diag,
+                      log))
+        return false;
+    opt->log = log;
+    return true;
 }
 
 static int run(struct cmd_ctx *ctx)
@@ -99,7 +127,7 @@ static int run(struct cmd_ctx *ctx)
     if (opt.help)
         return 0;
     profiles = profiles_open(ctx->arena, opt.profiles, ctx->diag);
-    if (cmd_cases(ctx, &opt, profiles, &cases, &n)) {
+    if (read_log(ctx, &opt) && cmd_cases(ctx, &opt, profiles, &cases, &n)) {
         g.columns = ARENA_NEW(ctx->arena, struct report_column, n);
         g.json = ARENA_NEW(ctx->arena, cJSON *, n);
         g.misfit = ARENA_NEW(ctx->arena, bool, n);

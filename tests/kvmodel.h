@@ -145,6 +145,7 @@ static inline const char *km_difference(const struct model *a, const struct mode
         a->force_no_diagonal != b->force_no_diagonal)
         return "passes";
     if (a->quant.format != b->quant.format || a->quant.parts != b->quant.parts ||
+        a->quant.embed != b->quant.embed || a->quant.head != b->quant.head ||
         !km_same_text(a->quant.method, b->quant.method) ||
         !km_same_text(a->quant.kv_format, b->quant.kv_format) ||
         !a->quant.layer_parts != !b->quant.layer_parts)

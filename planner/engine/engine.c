@@ -79,8 +79,8 @@ void budget_close(struct budget *b)
         b->kv_pool_bytes = (uint64_t)((double)b->kv_pool_bytes * b->pool_ratio);
 }
 
-/* --- versions
- * ---------------------------------------------------------------------------------- */
+/* --- versions ------------------------------------------------------------------------------
+ */
 
 static bool is_digit(char c)
 {
@@ -115,8 +115,8 @@ bool engine_version(const char *text, struct loc at, struct diag *d, uint32_t *o
     return true;
 }
 
-/* --- what engines share
- * ------------------------------------------------------------------------- */
+/* --- what engines share --------------------------------------------------------------------
+ */
 
 uint64_t engine_activation_elem_bytes(const struct engine_in *in)
 {

@@ -75,6 +75,9 @@ struct engine_need {
     uint64_t sequence_bytes, prefill_bytes;
 };
 
+struct flags_in;
+struct engine_flags;
+
 struct engine {
     const char *name, *summary, *source;
     uint64_t block_tokens; /* default block; 1 = no paging */
@@ -111,6 +114,9 @@ struct engine {
      * pool. */
     void (*lines)(const struct engine_settings *set, const struct pool *pool, uint64_t blocks,
                   uint64_t tokens, struct engine_lines *out);
+    /* The server's settings that realise a plan (planner/engine/flags/flags.h); NULL = there is
+     * no server. */
+    void (*flags)(const struct flags_in *in, struct engine_flags *out);
 };
 
 const struct engine *engine_at(size_t i); /* NULL past the end */

@@ -9,7 +9,9 @@
  * until the first decode step; tuples keep everything. source: huggingface/transformers
  * cache_utils.py@004999d; pull requests 30716 and 31421 (generate defaulted to tuples until
  * then), 31292 (logits of the last position only, 4.45). */
-#include "planner/engine/engine.h"
+#include <string.h>
+
+#include "planner/engine/flags/flags.h"
 
 enum { CHOICE_ON = 2 };
 
@@ -207,6 +209,105 @@ static bool hf_budget(const struct engine_in *in, struct budget *out, struct dia
     return true;
 }
 
+/* --- arguments ------------------------------------------------------------------------------
+ */
+
+/* What from_pretrained is told of the weights. */
+static void put_load(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct weight_format *asked = in->in->asked;
+    const struct parallel p = in->in->parallel;
+    const char *dtype = flags_torch_dtype(flags_activation_format(in));
+    uint32_t version = ENGINE_VERSION(4, 42, 0);
+
+    if (in->in->set->version)
+        (void)engine_version(in->in->set->version, in->in->at, NULL, &version);
+    flag_text(f, FLAG_LOAD, "weights.format",
+              version < ENGINE_VERSION(4, 56, 0) ? "torch_dtype" : "dtype",
+              arena_printf(f->arena, "torch.%s", dtype));
+    if (asked && (!strncmp(asked->name, "nf4", 3) || !strcmp(asked->name, "bnb_int8")))
+        flag_text(f, FLAG_LOAD, "weights.format", "quantization_config",
+                  !strcmp(asked->name, "bnb_int8") ? "BitsAndBytesConfig(load_in_8bit=True)"
+                  : !strcmp(asked->name, "nf4_double")
+                      ? "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", "
+                        "bnb_4bit_use_double_quant=True)"
+                      : "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=\"nf4\")");
+    else if (asked && !flags_torch_dtype(asked->name))
+        flag_note(
+            f, "weights.format %s is a property of the checkpoint: load one that was made so",
+            asked->name);
+    if (p.tp > 1) {
+        flag_text(f, FLAG_LOAD, "parallel.tp", "tp_plan", "\"auto\"");
+        flag_note(f, "parallel.tp: start it with torchrun --nproc-per-node %u", p.tp);
+    } else {
+        flag_text(f, FLAG_LOAD, p.pp > 1 ? "parallel.pp" : NULL, "device_map",
+                  p.pp > 1 || in->in->work->offloaded_bytes ? "\"auto\"" : "\"cuda\"");
+    }
+    if (in->in->work->offloaded_bytes)
+        flag_text(f, FLAG_LOAD, "weights.offload_layers", "max_memory",
+                  arena_printf(f->arena, "{0: %llu, \"cpu\": \"1TB\"}",
+                               (unsigned long long)(in->in->work->weights_bytes +
+                                                    in->in->work->largest_layer_bytes)));
+}
+
+/* The backend's own names for nbits, group and residual of a row. */
+static const char *quantized_config(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct layout *l = in->in->layout;
+    const struct cache_row *r = l->rows;
+    uint32_t bits, groups;
+
+    for (uint32_t i = 0; i < l->n_rows && r->k_format.residual != RESIDUAL_CYCLE; i++)
+        r = &l->rows[i];
+    bits = 8 * r->k_format.block_bytes / r->k_format.block_elems;
+    groups = r->k_format.head_bytes / 4;
+    return arena_printf(f->arena,
+                        "{\"backend\": \"%s\", \"nbits\": %u, \"q_group_size\": %u, "
+                        "\"residual_length\": %u}",
+                        bits == 2 || bits == 4 ? "quanto" : "hqq", bits,
+                        groups ? (r->k_dim + groups - 1) / groups : r->k_dim,
+                        r->k_format.residual_tokens);
+}
+
+/* The cache: growing, of full length, or quantized. */
+static void put_cache(const struct flags_in *in, struct engine_flags *f)
+{
+    const char *v, *k = flags_cache_format(in, &v);
+    const char *dtype = k ? flags_torch_dtype(k) : NULL;
+    bool follows =
+        dtype && !v && !strcmp(dtype, flags_torch_dtype(flags_activation_format(in)));
+
+    if (k && !strcmp(k, "hf_quantized") && !v) {
+        flag_text(f, FLAG_GENERATE, "cache.format", "cache_implementation", "\"quantized\"");
+        flag_text(f, FLAG_GENERATE, "cache.format", "cache_config", quantized_config(in, f));
+    } else if (in->in->set->cuda_graphs == CHOICE_ON) {
+        flag_text(f, FLAG_GENERATE, "engine.cuda_graphs", "cache_implementation", "\"static\"");
+    }
+    if (k && !follows && (v || strcmp(k, "hf_quantized") != 0))
+        flag_cannot(f, "cache.format",
+                    "transformers stores the cache in the type of the activations or as "
+                    "hf_quantized, not as %s",
+                    k);
+}
+
+/* source: transformers modeling_utils.py from_pretrained, generation/configuration_utils.py. */
+static void hf_flags(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct parallel p = in->in->parallel;
+
+    put_load(in, f);
+    put_cache(in, f);
+    flag_u64(f, FLAG_GENERATE, "workload.output", "max_new_tokens", in->in->output);
+    flag_note(f, "`inputs` holds %llu prompts of %llu tokens",
+              (unsigned long long)u64_max(in->sequences, 1),
+              (unsigned long long)in->in->prompt);
+    if (p.cp > 1 || p.ep > 1)
+        flag_cannot(f, p.cp > 1 ? "parallel.cp" : "parallel.ep",
+                    "transformers' generate() has no such division");
+    flags_replicas(in, "transformers", f);
+    flags_check_schemes(in, "transformers", f);
+}
+
 const struct engine engine_hf = {
     .name = "hf",
     .summary = "transformers generate(): caches that grow by concatenation, one batch in step",
@@ -217,4 +318,5 @@ const struct engine engine_hf = {
     .defaults = hf_defaults,
     .budget = hf_budget,
     .need = hf_need,
+    .flags = hf_flags,
 };

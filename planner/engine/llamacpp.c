@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "planner/engine/flags/flags.h"
 #include "planner/engine/llamacpp/llamacpp.h"
 
 enum { SEQUENCES_MAX = 256, SERVER_SLOTS = 4, DEVICE_INPUT_COPIES = 4, F32 = 4 };
@@ -342,6 +343,97 @@ static bool llamacpp_budget(const struct engine_in *in, struct budget *out, stru
     return true;
 }
 
+/* --- flags ----------------------------------------------------------------------------------
+ */
+
+/* The file a server would be given: a .gguf is itself, other models stand for a conversion. */
+static const char *gguf_name(const struct flags_in *in, struct engine_flags *f)
+{
+    const char *name = in->model, *end = strrchr(name, '.'), *slash;
+    const struct weight_format *asked = in->in->asked;
+
+    if (end && !strcmp(end, ".gguf"))
+        return name;
+    slash = strrchr(name, '/');
+    name = arena_printf(f->arena, "%s-%s.gguf", slash && slash[1] ? slash + 1 : name,
+                        asked ? asked->name : flags_activation_format(in));
+    flag_note(f, "%s stands for the model converted to GGUF with weights of that type", name);
+    return name;
+}
+
+/* -ngl as host_layers reads it. */
+static uint64_t gpu_layers(const struct engine_in *in)
+{
+    uint64_t layers = in->layout->n_layers, on_gpu = layers - u64_min(in->host_layers, layers);
+
+    if (in->set->offload_layers_given)
+        return in->set->offload_layers;
+    if (on_gpu == layers || rules_of(in->set) >= LCPP_LATENT_ONLY)
+        on_gpu++;
+    return on_gpu;
+}
+
+static void put_cells(const struct engine_in *in, const struct lcpp_context *c,
+                      struct engine_flags *f)
+{
+    flag_u64(f, FLAG_COMMAND, "engine.max_model_len", "-c", c->n_ctx);
+    flag_u64(f, FLAG_COMMAND, "engine.n_seq", "-np", c->n_seq);
+    if (c->unified && c->rules >= LCPP_STREAMS)
+        flag_text(f, FLAG_COMMAND, "engine.kv_unified", "-kvu", NULL);
+    flag_u64(f, FLAG_COMMAND, "engine.n_batch", "-b", in->set->n_batch);
+    flag_u64(f, FLAG_COMMAND, "engine.n_ubatch", "-ub", c->n_ubatch);
+    if (c->rules >= LCPP_STREAMS)
+        flag_text(f, FLAG_COMMAND, "engine.flash_attn", "-fa", c->flash_attn ? "on" : "off");
+    else if (c->flash_attn)
+        flag_text(f, FLAG_COMMAND, "engine.flash_attn", "-fa", NULL);
+    if (in->set->swa_full && c->rules >= LCPP_SWA_BATCH)
+        flag_text(f, FLAG_COMMAND, "engine.swa_full", "--swa-full", NULL);
+}
+
+static void put_types(const struct flags_in *in, struct engine_flags *f)
+{
+    static const char *const types[][2] = {{"fp32", "f32"}, {"fp16", "f16"}};
+    const char *v, *k = flags_cache_format(in, &v);
+
+    if (!k)
+        return;
+    v = v ? v : k;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        k = strcmp(k, types[i][0]) != 0 ? k : types[i][1];
+        v = strcmp(v, types[i][0]) != 0 ? v : types[i][1];
+    }
+    flag_text(f, FLAG_COMMAND, "cache.k", "-ctk", k);
+    flag_text(f, FLAG_COMMAND, "cache.v", "-ctv", v);
+}
+
+/* source: llama.cpp tools/server/README.md, common/arg.cpp. */
+static void llamacpp_flags(const struct flags_in *in, struct engine_flags *f)
+{
+    struct ck ck = {0};
+    const struct engine_in *e = in->in;
+    struct lcpp_context c =
+        context_for(e->set, u64_max(in->sequences, 1), e->prompt + e->output, &ck);
+    uint32_t pp = e->parallel.pp;
+    const char *even = "1";
+
+    flag_word(f, "llama-server");
+    flag_text(f, FLAG_COMMAND, "model", "-m", gguf_name(in, f));
+    put_cells(e, &c, f);
+    put_types(in, f);
+    flag_text(f, FLAG_COMMAND, "engine.offload_layers", "-ngl",
+              arena_printf(f->arena, "%llu", (unsigned long long)gpu_layers(e)));
+    for (uint32_t i = 1; i < pp; i++)
+        even = arena_printf(f->arena, "%s,1", even);
+    if (pp > 1) {
+        flag_text(f, FLAG_COMMAND, "parallel.pp", "-sm", "layer");
+        flag_text(f, FLAG_COMMAND, "parallel.pp", "-ts", even);
+    }
+    if (e->set->cuda_graphs == CHOICE_OFF)
+        flag_text(f, FLAG_ENVIRONMENT, "engine.cuda_graphs", "GGML_CUDA_DISABLE_GRAPHS", "1");
+    flags_replicas(in, "llama-server", f);
+    flags_check_schemes(in, "llama.cpp", f);
+}
+
 const struct engine engine_llamacpp = {
     .name = "llamacpp",
     .summary = "llama.cpp: everything is allocated at start-up, cells padded to 256",
@@ -355,4 +447,5 @@ const struct engine engine_llamacpp = {
     .host_layers = host_layers,
     .budget = llamacpp_budget,
     .reserve = llamacpp_reserve,
+    .flags = llamacpp_flags,
 };

@@ -2,6 +2,7 @@
  * and CUDA graphs live in the rest and are not measured. Pages of one token, so the pool is
  * bytes. source: facts engines 2 (python/sglang/srt/model_executor/model_runner.py,
  * pool_configurator.py, server_args.py _handle_gpu_memory_settings). */
+#include "planner/engine/flags/flags.h"
 #include "planner/engine/pool/support.h"
 
 enum {
@@ -91,6 +92,50 @@ static bool sglang_budget(const struct engine_in *in, struct budget *out, struct
     return true;
 }
 
+static void put_parallel(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct parallel p = in->in->parallel;
+
+    if (p.tp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.tp", "--tp-size", p.tp);
+    if (p.pp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.pp", "--pp-size", p.pp);
+    if (p.dp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.dp", "--dp-size", p.dp);
+    if (p.ep > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.ep", "--ep-size", p.ep);
+    if (p.cp > 1)
+        flag_cannot(f, "parallel.cp",
+                    "SGLang takes its context-parallel ranks out of tp, not beside it");
+}
+
+/* source: SGLang python/sglang/srt/server_args.py. */
+static void sglang_flags(const struct flags_in *in, struct engine_flags *f)
+{
+    static const char *const types[] = {"fp8",      "fp8_e4m3", "fp8_e4m3", "fp8_e4m3",
+                                        "fp8_e5m2", "fp8_e5m2", NULL};
+    const struct engine_settings *s = in->in->set;
+    uint64_t outside = in->in->base->non_torch_bytes;
+
+    flag_word(f, "python");
+    flag_word(f, "-m");
+    flag_word(f, "sglang.launch_server");
+    flag_text(f, FLAG_COMMAND, "model", "--model-path", in->model);
+    flag_number(f, FLAG_COMMAND, "engine.memory_fraction", "--mem-fraction-static",
+                flags_fraction(in, s->memory_fraction, outside, f));
+    flag_u64(f, FLAG_COMMAND, "engine.max_model_len", "--context-length", s->max_model_len);
+    flag_u64(f, FLAG_COMMAND, "engine.max_seqs", "--max-running-requests", s->max_seqs);
+    flag_u64(f, FLAG_COMMAND, "engine.max_batched_tokens", "--chunked-prefill-size",
+             s->max_batched_tokens);
+    flag_u64(f, FLAG_COMMAND, "engine.block_tokens", "--page-size", s->block_tokens);
+    flags_formats(in, "SGLang", types, f);
+    put_parallel(in, f);
+    flags_cpu_offload(in, f);
+    if (s->cuda_graphs == 1)
+        flag_text(f, FLAG_COMMAND, "engine.cuda_graphs", "--disable-cuda-graph", NULL);
+    flags_check_schemes(in, "SGLang", f);
+}
+
 const struct engine engine_sglang = {
     .name = "sglang",
     .summary = "SGLang: a static share of free memory, pages of one token",
@@ -100,4 +145,5 @@ const struct engine engine_sglang = {
     .cache_as_weights = true,
     .defaults = sglang_defaults,
     .budget = sglang_budget,
+    .flags = sglang_flags,
 };

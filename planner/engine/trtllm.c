@@ -3,6 +3,9 @@
  * memory after engine and buffers are allocated. source: facts engines 3
  * (tensorrt_llm/_torch/pyexecutor/_util.py, cpp/tensorrt_llm/batch_manager/kvCacheManager.cpp).
  */
+#include <string.h>
+
+#include "planner/engine/flags/flags.h"
 #include "planner/engine/pool/support.h"
 
 enum {
@@ -90,6 +93,116 @@ static bool trtllm_budget(const struct engine_in *in, struct budget *out, struct
     return !ck.over || diag_add(d, DIAG_INPUT, in->at, "sizes overflow 64 bits");
 }
 
+static void put_parallel(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct parallel p = in->in->parallel;
+
+    if (p.tp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.tp", "--tp_size", p.tp);
+    if (p.pp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.pp", "--pp_size", p.pp);
+    if (p.ep > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.ep", "--ep_size", p.ep);
+    if (p.cp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.cp", "--cp_size", p.cp);
+    flags_replicas(in, "trtllm-serve", f);
+}
+
+/* What stands in the YAML file. NULL = as the model says. */
+static const char *cache_type(const struct flags_in *in, bool pytorch, struct engine_flags *f)
+{
+    const char *v, *k = flags_cache_format(in, &v), *dtype = k ? flags_torch_dtype(k) : NULL;
+
+    if (v)
+        flag_cannot(f, "cache.k, cache.v",
+                    "TensorRT-LLM stores K and V in one format, not %s and %s", k, v);
+    else if (dtype && strcmp(dtype, flags_torch_dtype(flags_activation_format(in))) != 0)
+        flag_cannot(
+            f, "cache.format",
+            "TensorRT-LLM's unquantized cache is in the type of its activations, not in "
+            "%s",
+            k);
+    else if (k && !strcmp(k, "int8") && !pytorch)
+        flag_note(f, "cache.format int8 is fixed when the engine is built, from a checkpoint "
+                     "converted with --int8_kv_cache");
+    else if (k && !strncmp(k, "fp8", 3) && strcmp(k, "fp8_e5m2") != 0)
+        return "fp8";
+    else if (k && !strcmp(k, "nvfp4") && pytorch)
+        return "nvfp4";
+    else if (k && !dtype)
+        flag_cannot(f, "cache.format", "TensorRT-LLM%s has no cache format %s",
+                    pytorch ? "'s PyTorch backend" : "", k);
+    return NULL;
+}
+
+/* A kv_cache_config in the file replaces the one made of the command line, so it repeats the
+ * fraction. */
+static void put_file(const struct flags_in *in, double fraction, bool pytorch,
+                     struct engine_flags *f)
+{
+    const struct weight_format *asked = in->in->asked;
+    const char *type = cache_type(in, pytorch, f), *dtype;
+    uint64_t block = in->in->set->block_tokens;
+    bool other_block = block != (pytorch ? 32 : 64);
+
+    dtype = asked ? flags_torch_dtype(asked->name) : NULL;
+    if (asked && !dtype)
+        flag_note(
+            f, "weights.format %s is a property of the checkpoint: serve one that was made so",
+            asked->name);
+    if (dtype)
+        flag_text(f, FLAG_FILE, "weights.format", "dtype", dtype);
+    if (type || other_block)
+        flag_number(f, FLAG_FILE, "engine.memory_fraction",
+                    "kv_cache_config.free_gpu_memory_fraction", fraction);
+    if (other_block)
+        flag_u64(f, FLAG_FILE, "engine.block_tokens", "kv_cache_config.tokens_per_block",
+                 block);
+    if (type)
+        flag_text(f, FLAG_FILE, "cache.format", "kv_cache_config.dtype", type);
+    if (in->in->set->cuda_graphs == 1 && pytorch)
+        flag_text(f, FLAG_FILE, "engine.cuda_graphs", "cuda_graph_config", "null");
+    f->file = "trtllm.yaml";
+    for (size_t i = 0; i < f->n; i++)
+        if (f->items[i].place == FLAG_FILE) {
+            flag_text(f, FLAG_COMMAND, NULL, "--extra_llm_api_options", f->file);
+            return;
+        }
+}
+
+/* source: TensorRT-LLM tensorrt_llm/commands/serve.py, tensorrt_llm/llmapi/llm_args.py
+ * (KvCacheConfig, cuda_graph_config). */
+static void trtllm_flags(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct engine_settings *s = in->in->set;
+    uint64_t free_bytes = (uint64_t)((double)in->in->base->kv_pool_bytes / s->memory_fraction);
+    uint64_t outside = in->in->visible_bytes - u64_min(free_bytes, in->in->visible_bytes);
+    uint32_t version = ENGINE_NEWEST;
+    double fraction = flags_fraction(in, s->memory_fraction, outside, f);
+    bool pytorch;
+
+    (void)engine_version(s->version, in->in->at, NULL, &version);
+    pytorch = version >= ENGINE_VERSION(1, 0, 0);
+    flag_word(f, "trtllm-serve");
+    flag_word(f, in->model);
+    flag_number(f, FLAG_COMMAND, "engine.memory_fraction",
+                "--kv_cache_free_gpu_memory_fraction", fraction);
+    flag_u64(f, FLAG_COMMAND, "engine.max_model_len", "--max_seq_len", s->max_model_len);
+    flag_u64(f, FLAG_COMMAND, "engine.max_seqs", "--max_batch_size", s->max_seqs);
+    flag_u64(f, FLAG_COMMAND, "engine.max_batched_tokens", "--max_num_tokens",
+             s->max_batched_tokens);
+    put_parallel(in, f);
+    put_file(in, fraction, pytorch, f);
+    if (!pytorch)
+        flag_note(
+            f, "before 1.0 the limits are those the engine was built with: give trtllm-build "
+               "the same --max_batch_size, --max_num_tokens and --max_seq_len");
+    if (in->in->work->offloaded_bytes)
+        flag_cannot(f, "weights.offload_layers",
+                    "trtllm-serve has no setting that keeps whole layers in host memory");
+    flags_check_schemes(in, "TensorRT-LLM", f);
+}
+
 const struct engine engine_trtllm = {
     .name = "trtllm",
     .summary = "TensorRT-LLM: a share of the memory left after a full step",
@@ -99,4 +212,5 @@ const struct engine engine_trtllm = {
     .cache_as_weights = true,
     .defaults = trtllm_defaults,
     .budget = trtllm_budget,
+    .flags = trtllm_flags,
 };

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "planner/engine/flags/flags.h"
 #include "planner/engine/pool/support.h"
 
 enum { MIB = 1 << 20 };
@@ -100,8 +101,8 @@ const struct vllm_rules *vllm_rules_of(uint32_t version)
     return &rules[i];
 }
 
-/* --- defaults
- * ---------------------------------------------------------------------------------------- */
+/* --- defaults ------------------------------------------------------------------------------
+ */
 
 static bool is_a100(const struct gpu *g)
 {
@@ -217,8 +218,8 @@ static bool vllm_defaults(const struct engine_host *h, struct engine_settings *s
     return check_settings(h, s, r->v1, d);
 }
 
-/* --- the budget
- * ---------------------------------------------------------------------------------------- */
+/* --- the budget ----------------------------------------------------------------------------
+ */
 
 static const struct vllm_rules *rules_for(const struct engine_in *in, struct diag *d)
 {
@@ -289,8 +290,8 @@ static bool vllm_budget(const struct engine_in *in, struct budget *out, struct d
     return !ck.over || diag_add(d, DIAG_INPUT, in->at, "sizes overflow 64 bits");
 }
 
-/* --- the pool
- * ------------------------------------------------------------------------------------------ */
+/* --- the pool ------------------------------------------------------------------------------
+ */
 
 /* What the start-up check compares: one request of max_model_len against the pool, and with
  * recurrent layers a block of state for each of max_seqs. */
@@ -348,6 +349,101 @@ static void vllm_lines(const struct engine_settings *set, const struct pool *poo
         out->kv_tokens = blocks / pool->groups * pool->min_block_tokens * pool->cp;
 }
 
+/* --- flags ---------------------------------------------------------------------------------
+ */
+
+/* A server that was not told max_model_len takes the model's positions, and does not start
+ * where one such request is more than the pool. */
+static uint64_t served_len(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct engine_in *e = in->in;
+    uint64_t len = e->set->max_model_len, need = e->prompt + e->output;
+    uint64_t blocks =
+        in->pool->block_bytes ? e->base->kv_pool_bytes / in->pool->block_bytes : 0;
+
+    if (!blocks || len <= need || pool_request_blocks(in->pool, len) <= blocks)
+        return len;
+    if (in->len_given) {
+        flag_cannot(f, "engine.max_model_len",
+                    "vLLM does not start: one request of %llu tokens is more than the pool",
+                    (unsigned long long)len);
+        return len;
+    }
+    flag_note(f,
+              "max_model_len %llu does not fit the pool: the workload's %llu tokens are taken",
+              (unsigned long long)len, (unsigned long long)need);
+    return need;
+}
+
+static void put_parallel(const struct flags_in *in, struct engine_flags *f)
+{
+    const struct parallel p = in->in->parallel;
+
+    if (p.tp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.tp", "--tensor-parallel-size", p.tp);
+    if (p.pp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.pp", "--pipeline-parallel-size", p.pp);
+    if (p.cp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.cp", "--prefill-context-parallel-size", p.cp);
+    if (p.dp > 1)
+        flag_u64(f, FLAG_COMMAND, "parallel.dp", "--data-parallel-size", p.dp);
+    if (p.ep > 1)
+        flag_text(f, FLAG_COMMAND, "parallel.ep", "--enable-expert-parallel", NULL);
+    if (p.ep > 1 && p.ep != p.tp * p.dp * p.cp)
+        flag_cannot(f, "parallel.ep",
+                    "vLLM divides the experts over tp x dp x cp = %u ranks, "
+                    "not over %u",
+                    p.tp * p.dp * p.cp, p.ep);
+}
+
+/* source: vLLM vllm/engine/arg_utils.py, vllm/config/cache.py (CacheDType). */
+static void vllm_flags(const struct flags_in *in, struct engine_flags *f)
+{
+    static const char *const types[] = {"fp8",
+                                        "fp8",
+                                        "fp8_e4m3",
+                                        "fp8_e4m3",
+                                        "fp8_e5m2",
+                                        "fp8_e5m2",
+                                        "fp8_ds_mla",
+                                        "fp8_ds_mla",
+                                        "int8_per_token_head",
+                                        "int8_per_token_head",
+                                        "fp8_per_token_head",
+                                        "fp8_per_token_head",
+                                        "nvfp4",
+                                        "nvfp4",
+                                        "nvfp4_ds_mla",
+                                        "nvfp4_ds_mla",
+                                        "turboquant_k8v4",
+                                        "turboquant_k8v4",
+                                        "turboquant_4bit_nc",
+                                        "turboquant_4bit_nc",
+                                        "turboquant_k3v4_nc",
+                                        "turboquant_k3v4_nc",
+                                        "turboquant_3bit_nc",
+                                        "turboquant_3bit_nc",
+                                        NULL};
+    const struct engine_settings *s = in->in->set;
+
+    flag_word(f, "vllm");
+    flag_word(f, "serve");
+    flag_word(f, in->model);
+    flag_number(f, FLAG_COMMAND, "engine.memory_fraction", "--gpu-memory-utilization",
+                flags_fraction(in, s->memory_fraction, 0, f));
+    flag_u64(f, FLAG_COMMAND, "engine.max_model_len", "--max-model-len", served_len(in, f));
+    flag_u64(f, FLAG_COMMAND, "engine.max_seqs", "--max-num-seqs", s->max_seqs);
+    flag_u64(f, FLAG_COMMAND, "engine.max_batched_tokens", "--max-num-batched-tokens",
+             s->max_batched_tokens);
+    flag_u64(f, FLAG_COMMAND, "engine.block_tokens", "--block-size", s->block_tokens);
+    flags_formats(in, "vLLM", types, f);
+    put_parallel(in, f);
+    flags_cpu_offload(in, f);
+    if (s->cuda_graphs == 1)
+        flag_text(f, FLAG_COMMAND, "engine.cuda_graphs", "--enforce-eager", NULL);
+    flags_check_schemes(in, "vLLM", f);
+}
+
 const struct engine engine_vllm = {
     .name = "vllm",
     .summary = "vLLM 0.6 and later: profile run, blocks of one size, groups of layers",
@@ -359,4 +455,5 @@ const struct engine engine_vllm = {
     .budget = vllm_budget,
     .pool = vllm_pool,
     .lines = vllm_lines,
+    .flags = vllm_flags,
 };

@@ -15,7 +15,7 @@ enum {
 };
 
 struct map {
-    const char *format, *method, *kv_format;
+    const char *format, *method, *kv_format, *embed, *head;
     const struct doc_node *parts, *layers;
 };
 
@@ -34,6 +34,10 @@ static const struct field fields[] = {
           "who quantized: fp8, awq, modelopt, ..."),
     FIELD(struct map, kv_format, "kv_format", F_TEXT, 0, 0, NULL,
           "cache format the checkpoint asks for"),
+    FIELD(struct map, embed, "embed_format", F_TEXT, 0, 0, NULL,
+          "format of the embedding, where it is another one"),
+    FIELD(struct map, head, "head_format", F_TEXT, 0, 0, NULL,
+          "format of the head, where it is another one"),
     FIELD(struct map, parts, "parts", F_NODE, 0, 0, NULL,
           "parts it covers; default: all projections"),
     FIELD(struct map, layers, "layers", F_NODE, 0, 0, NULL,
@@ -111,6 +115,15 @@ static bool read_runs(struct arena *a, const struct doc_node *n, struct diag *d,
     return true;
 }
 
+/* A format by its name; no name is none. */
+static bool read_format(const struct doc_node *n, const char *name, struct diag *d,
+                        const struct weight_format **out)
+{
+    *out = weight_format_find(name);
+    return *out || !name ||
+           diag_add(d, DIAG_INPUT, n->at, "weight format '%s' is not known", name);
+}
+
 bool inline_quant(struct arena *a, const struct doc_node *n, struct diag *d, struct model *m)
 {
     struct map map = {0};
@@ -120,9 +133,10 @@ bool inline_quant(struct arena *a, const struct doc_node *n, struct diag *d, str
         return true;
     if (!bind_map(a, n, "quantization", fields, sizeof fields / sizeof *fields, NULL, d, &map))
         return false;
-    m->quant.format = weight_format_find(map.format);
-    if (!m->quant.format)
-        return diag_add(d, DIAG_INPUT, n->at, "weight format '%s' is not known", map.format);
+    if (!read_format(n, map.format, d, &m->quant.format) ||
+        !read_format(n, map.embed, d, &m->quant.embed) ||
+        !read_format(n, map.head, d, &m->quant.head))
+        return false;
     m->quant.method = map.method;
     m->quant.kv_format = map.kv_format;
     m->quant.parts = PARTS_LINEAR;
@@ -155,6 +169,10 @@ void write_quant(const struct model *m, FILE *out)
         fprintf(out, "  method: %s\n", q->method);
     if (q->kv_format)
         fprintf(out, "  kv_format: %s\n", q->kv_format);
+    if (q->embed)
+        fprintf(out, "  embed_format: %s\n", q->embed->name);
+    if (q->head)
+        fprintf(out, "  head_format: %s\n", q->head->name);
     if (q->parts != PARTS_LINEAR) {
         fputs("  parts: ", out);
         write_parts(q->parts, out);

@@ -131,6 +131,8 @@ struct model {
 
     uint64_t weights_bytes; /* known size of all weights (inline key weights_bytes); 0 = by the
                                weight table */
+    bool weights_measured; /* weights_bytes is what the headers of the weight files say, for the
+                              model as it stands: other shapes or formats make it void */
     uint32_t
         mtp_layers; /* multi-token-prediction layers in the checkpoint, not counted (a note) */
     const char *dtype;  /* "bf16", "fp16", "fp32": of the unquantized weights */

@@ -31,6 +31,8 @@ struct quant {
     const char *const
         *ignored; /* module names or patterns kept unquantized, resolved into the masks above */
     size_t n_ignored;
+    const struct weight_format *embed, *head; /* of these two tables where they differ (GGUF);
+                                                 NULL = by `format` and `parts` */
     const char *kv_format; /* KV-cache format the checkpoint asks for, or NULL */
 };
 

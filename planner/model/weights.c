@@ -131,6 +131,10 @@ const struct weight_format *weights_format_of(const struct model *m, const struc
         base = weight_format_find("bf16");
     if (asked && is_plain(asked))
         return asked;
+    if (!asked && !t->vector && t->part == PART_EMBED && q->embed)
+        return q->embed;
+    if (!asked && !t->vector && t->part == PART_HEAD && q->head)
+        return q->head;
     if (t->vector || t->plain || (!asked && !q->format))
         return base;
     if (q->format && layer >= 0 && q->layer_parts)

@@ -16,8 +16,8 @@ const char *limit_name(enum limit l)
     return limit_names[l];
 }
 
-/* --- what sequences need
- * --------------------------------------------------------------------------------------- */
+/* --- what sequences need -------------------------------------------------------------------
+ */
 
 /* Scores, masks and tables a scheme keeps or needs for a moment; one stage of pp holds its
  * share of the layers. */
@@ -263,8 +263,8 @@ uint64_t capacity_max_batch(const struct problem *p, const struct workload *w, e
     return solve_batch(p, w, why, &tightest, &need);
 }
 
-/* --- the longest context
- * ----------------------------------------------------------------------------------------- */
+/* --- the longest context -------------------------------------------------------------------
+ */
 
 static struct workload of_context(const struct workload *w, uint64_t context)
 {

@@ -1,6 +1,6 @@
 /* Explanations: the report's tree is walked, each figure finds its rule, and the rule writes
  * formula, numbers and sources. What the formulas are stands in explain_model.c,
- * explain_memory.c and explain_compute.c. */
+ * explain_memory.c, explain_compute.c, explain_seconds.c and explain_band.c. */
 #include "planner/plan/explain.h"
 
 #include <stdarg.h>
@@ -131,7 +131,8 @@ static bool matches(const char *pattern, const char *path, enum op *op)
 static const struct explain_rule *rule_of(const char *path, enum op *op)
 {
     const struct explain_rule *const tables[] = {explain_model_rules, explain_memory_rules,
-                                                 explain_compute_rules, explain_seconds_rules};
+                                                 explain_compute_rules, explain_seconds_rules,
+                                                 explain_band_rules};
 
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (const struct explain_rule *r = tables[t]; r->path; r++)

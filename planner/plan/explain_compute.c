@@ -394,6 +394,5 @@ const struct explain_rule explain_compute_rules[] = {
     {"compute.training.forward_units", "",
      "mean over layers of forward + 2 x backward passes; 3 = a plain layer", forward_units},
     {"compute.training.relative_to_plain", "", "forward units / 3", relative},
-    {"band.measurements", "", "measurements of this engine that stand behind the band", NULL},
     {NULL, NULL, NULL, NULL},
 };

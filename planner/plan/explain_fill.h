@@ -34,7 +34,7 @@ struct explain_rule {
 
 /* Tables end with a rule without a path. */
 extern const struct explain_rule explain_model_rules[], explain_memory_rules[],
-    explain_compute_rules[], explain_seconds_rules[];
+    explain_compute_rules[], explain_seconds_rules[], explain_band_rules[];
 
 /* --- writing expressions ------------------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "planner/plan/gpu_local.h"
 #include "planner/plan/reserve.h"
 
 /* --- hardware ------------------------------------------------------------------------------
@@ -22,9 +23,9 @@ static bool read_gpu(struct arena *a, const struct spec *s, const struct profile
             return false;
         p->gpu_named = p->gpu.bandwidth_bytes_per_s > 0;
     } else if (n->kind == DOC_SCALAR && !strcmp(n->text, "local")) {
-        return diag_add(
-            d, DIAG_DEVICE, n->at,
-            "hardware.gpu: local needs a GPU that can be queried; this build has none");
+        if (!gpu_local(a, profiles, s->hardware.count, n->at, d, &p->gpu))
+            return false;
+        p->gpu_named = p->gpu.bandwidth_bytes_per_s > 0;
     } else if (n->kind != DOC_SCALAR) {
         return diag_add(d, DIAG_INPUT, n->at, "hardware.gpu must be a name or a map");
     } else if (!gpu_load(a, profiles, n->text, n->at, d, &p->gpu)) {
@@ -490,8 +491,25 @@ static bool engine_defaults(const struct spec *s, struct diag *d, struct problem
     return true;
 }
 
+/* What the files of a checkpoint hold is its size as it is, not in another format and not with
+ * layers that share K/V. */
+static void drop_measured(struct problem *p, struct loc at, struct diag *d)
+{
+    bool shares = false;
+
+    for (uint32_t i = 0; i < p->n_uses; i++)
+        shares |= p->uses[i].scheme->axis == AXIS_SHARING;
+    if (!p->model.weights_measured || !(p->weight_format || shares))
+        return;
+    p->model.weights_measured = false;
+    p->model.weights_bytes = 0;
+    diag_add(d, DIAG_NOTE, at, "with %s the weights are counted by shapes, not by the files",
+             p->weight_format ? "weights.format" : "a sharing scheme");
+}
+
 static bool finish(struct problem *p, struct loc at, struct diag *d)
 {
+    drop_measured(p, at, d);
     bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) &&
               fold_problem(p, d);
 

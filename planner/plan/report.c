@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "planner/plan/band.h"
 #include "planner/plan/evidence.h"
 #include "planner/plan/reserve.h"
 
@@ -122,8 +123,8 @@ static void add_inputs(cJSON *to, const struct problem *p)
         json_text(o, "batch", "auto");
 }
 
-/* --- cache
- * ------------------------------------------------------------------------------------ */
+/* --- cache ---------------------------------------------------------------------------------
+ */
 
 /* Tokens the layer's queries can still see of the prompt: what the stores they read have
  * kept; with several head groups the mean over stored heads, rounded up. */
@@ -209,8 +210,8 @@ static void add_cache(cJSON *to, const struct problem *p, const struct plan *pla
     add_sequence(o, p, &ck);
 }
 
-/* --- memory
- * ----------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------
+ */
 
 static void add_budget(cJSON *o, const struct problem *p, const struct plan *plan,
                        uint32_t stage)
@@ -421,19 +422,8 @@ static void add_compute(cJSON *to, const struct problem *p, const struct plan *p
     add_training(o, p);
 }
 
-/* --- trust
- * ------------------------------------------------------------------------------------- */
-
-static void add_band(cJSON *to, const struct problem *p)
-{
-    cJSON *o = json_object(to, "band");
-    bool exact = !strcmp(p->engine->name, "ideal");
-
-    json_text(o, "basis",
-              exact ? "no measurement: ideal is exact arithmetic by definition"
-                    : "no measurement of this engine is part of this version");
-    json_u64(o, "measurements", 0);
-}
+/* --- trust ---------------------------------------------------------------------------------
+ */
 
 static void add_verdict(cJSON *to, const struct problem *p, const struct plan *plan)
 {
@@ -486,8 +476,8 @@ static void add_provenance(cJSON *to, const struct report_in *in)
     json_text(m, "source", p->engine->source);
 }
 
-/* --- documents
- * ---------------------------------------------------------------------------------- */
+/* --- documents -----------------------------------------------------------------------------
+ */
 
 cJSON *report_json(const struct report_in *in)
 {
@@ -502,7 +492,7 @@ cJSON *report_json(const struct report_in *in)
     add_memory(root, p, in->plan);
     add_capacity(root, p, in->plan);
     add_compute(root, p, in->plan);
-    add_band(root, p);
+    band_json(p, in->plan, in->profiles, root);
     evidence_json(p->arena, p, in->profiles, json_list(root, "evidence"));
     add_verdict(root, p, in->plan);
     json_diagnostics(json_list(root, "diagnostics"), in->diag, 0);

@@ -9,8 +9,8 @@
 #include "planner/plan/report.h"
 #include "planner/plan/reserve.h"
 
-/* --- the sentence
- * ------------------------------------------------------------------------------ */
+/* --- the sentence --------------------------------------------------------------------------
+ */
 
 static const char *limit_words(enum limit l)
 {
@@ -135,8 +135,8 @@ const char *report_sentence(struct arena *a, const struct problem *p, const stru
         more_gpus(a, p));
 }
 
-/* --- rows
- * --------------------------------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------------------------
+ */
 
 enum shown {
     SHOW_TEXT,
@@ -295,6 +295,13 @@ static bool hidden(const struct drawing *g, const struct row *r)
     return true;
 }
 
+static void put_cells(struct drawing *g, const char *label)
+{
+    table_cellf(g->t, "%s %s", all_equal(g->cells, g->n, g->cells[0]) ? " " : "*", label);
+    for (size_t i = 0; i < g->n; i++)
+        table_cell(g->t, g->cells[i]);
+}
+
 static void draw_row(struct drawing *g, const struct row *r)
 {
     const char **swap = g->above;
@@ -316,15 +323,67 @@ static void draw_row(struct drawing *g, const struct row *r)
         table_cell(g->common, g->cells[0]);
         return;
     }
-    table_cellf(g->t, "%s %s", all_equal(g->cells, g->n, g->cells[0]) ? " " : "*", r->label);
-    for (size_t i = 0; i < g->n; i++)
-        table_cell(g->t, g->cells[i]);
+    put_cells(g, r->label);
     g->above = g->cells;
     g->cells = swap;
 }
 
-/* --- by op, under -v
- * ------------------------------------------------------------------------------ */
+/* --- how sure ------------------------------------------------------------------------------
+ */
+
+/* "15.25 GiB to 15.39 GiB". */
+static const char *band_text(struct arena *a, enum shown unit, const cJSON *band)
+{
+    const cJSON *low = json_at(band, "low"), *high = json_at(band, "high");
+    uint64_t starts = 0;
+
+    if (!band)
+        return "-";
+    if (low && high)
+        return arena_printf(a, "%s to %s", number_text(a, unit, low),
+                            number_text(a, unit, high));
+    if (!json_get_u64(json_at(band, "measurements"), &starts) || !starts)
+        return "no measurement";
+    return arena_printf(a, "too few (%llu)", (unsigned long long)starts);
+}
+
+/* Bands of the figures, where an engine has any; `ideal` has none. */
+static void draw_bands(struct drawing *g)
+{
+    static const struct row title = {NULL, "how sure", SHOW_TEXT, NULL, NULL},
+                            measured = {"band.measurements", "measured starts", SHOW_COUNT,
+                                        NULL, NULL};
+    static const struct row figures[] = {
+        {"band.memory.per_gpu.weights_bytes", "weights", SHOW_BYTES, NULL, NULL},
+        {"band.memory.per_gpu.activation_bytes", "activations", SHOW_BYTES, NULL, NULL},
+        {"band.memory.per_gpu.non_torch_bytes", "outside the framework", SHOW_BYTES, NULL,
+         NULL},
+        {"band.memory.per_gpu.cuda_graph_bytes", "CUDA graphs", SHOW_BYTES, NULL, NULL},
+        {"band.memory.per_gpu.workspace_bytes", "workspace", SHOW_BYTES, NULL, NULL},
+        {"band.memory.per_gpu.kv_pool_bytes", "cache pool", SHOW_BYTES, NULL, NULL},
+        {"band.capacity.kv_tokens", "tokens in the pool", SHOW_COUNT, NULL, NULL},
+        {"band.capacity.max_concurrency", "concurrency", SHOW_RATE, NULL, NULL},
+        {"band.capacity.max_batch", "sequences", SHOW_COUNT, NULL, NULL},
+    };
+    bool any = false;
+
+    for (size_t i = 0; i < g->n; i++)
+        any = any || json_at(g->columns[i].json, "band.memory");
+    if (!any)
+        return;
+    draw_row(g, &title);
+    draw_row(g, &measured);
+    for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) {
+        for (size_t i = 0; i < g->n; i++)
+            g->cells[i] =
+                band_text(g->a, figures[k].unit, json_at(g->columns[i].json, figures[k].path));
+        if (!all_skipped(g->cells, g->n, "no measurement"))
+            put_cells(g, figures[k].label);
+    }
+}
+
+/* --- by op, under -v -----------------------------------------------------------------------
+ */
 
 static void draw_ops(struct drawing *g, const char *phase)
 {
@@ -348,8 +407,8 @@ static void draw_ops(struct drawing *g, const char *phase)
     }
 }
 
-/* --- the page
- * ------------------------------------------------------------------------------------- */
+/* --- the page ------------------------------------------------------------------------------
+ */
 
 /* "dir/a.yaml" -> "a" */
 static const char *short_name(struct arena *a, const char *name)
@@ -417,6 +476,7 @@ static void draw_page(struct arena *a, const struct report_column *c, size_t n,
     }
     for (int i = 0; i < N_TABLE_ROWS; i++)
         draw_row(&g, &rows[i]);
+    draw_bands(&g);
     if (style->verbose) {
         draw_ops(&g, "prefill");
         draw_ops(&g, "decode");

@@ -176,10 +176,12 @@ static void test_usage(void **state)
     refuses(2, "report|a.yaml|-g|h100",
             "kvbudget: error: -g belongs to -m MODEL; in a spec use --set, for example --set "
             "hardware.gpu=h100\n");
-    refuses(2, "import",
-            "kvbudget: error: import takes one config.json, model folder or model name\n");
-    refuses(2, "import|a|b",
-            "kvbudget: error: import takes one config.json, model folder or model name\n");
+    refuses(
+        2, "import",
+        "kvbudget: error: import takes one config.json, model folder, weight file or model name\n");
+    refuses(
+        2, "import|a|b",
+        "kvbudget: error: import takes one config.json, model folder, weight file or model name\n");
     refuses(2, "example|min|lckv",
             "kvbudget: error: example takes one name, found 'lckv' too\n");
     refuses(
@@ -204,15 +206,16 @@ static void test_input(void **state)
         "-c: error: a context is a number of tokens such as 4096 or 128k, at least 2, found 'x'\n");
     refuses(3, "example|minn",
             "kvbudget: error: unknown example 'minn'; did you mean 'min'?\n");
-    refuses(
-        3, "import|x.gguf",
-        "x.gguf: error: headers of weight files are not read in this version; give the model's "
-        "config.json\n");
-    refuses(
-        3, "import|some/model",
-        "some/model: error: is no file here and no known model; nothing is downloaded in this version: "
-        "fetch the model's config.json and import that\n");
-    refuses(3, "import|/proc", "/proc: error: holds no config.json\n");
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    refuses(3, "import|x.gguf", "x.gguf: error: cannot be opened: No such file or directory\n");
+    refuses(3, "import|x.bin",
+            "x.bin: error: pickled weights are not read; give the model's config.json\n");
+    refuses(3, "import|some/model",
+            "some/model: error: is not in the local cache, and HF_HUB_OFFLINE forbids fetching "
+            "it\n");
+    refuses(3, "import|/proc/self/fdinfo",
+            "/proc/self/fdinfo: error: holds neither a config.json nor a GGUF file\n");
+    unsetenv("HF_HUB_OFFLINE");
     refuses(7, "example|-o|/nonexistent/x",
             "/nonexistent/x: error: cannot be written: No such file or directory\n");
 }

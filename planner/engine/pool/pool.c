@@ -91,8 +91,8 @@ static void level_pages(struct pool *p, struct ck *ck)
     }
 }
 
-/* --- groups
- * ------------------------------------------------------------------------------------ */
+/* --- groups --------------------------------------------------------------------------------
+ */
 
 /* The fewest layers of a kind, or the most when that is less than half as many again. */
 static uint32_t group_size(const struct pool *p)
@@ -150,8 +150,8 @@ bool pool_build(const struct pool_in *in, struct pool *out, struct ck *ck)
     return true;
 }
 
-/* --- blocks of a sequence
- * ------------------------------------------------------------------------ */
+/* --- blocks of a sequence ------------------------------------------------------------------
+ */
 
 /* Blocks over tokens that context parallelism spreads. */
 static uint64_t blocks_of(const struct pool *p, const struct pool_kind *k, uint64_t tokens)

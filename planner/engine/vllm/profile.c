@@ -16,8 +16,8 @@ enum {
     GRAPH_BATCH_MAX = 512
 };
 
-/* --- the machine
- * ------------------------------------------------------------------------------- */
+/* --- the machine ---------------------------------------------------------------------------
+ */
 
 /* The workspace cuBLAS takes on its first product, from the framework's allocator: 32 MiB since
  * Hopper, 4096 KiB twice and 16 KiB eight times before. source: pytorch
@@ -42,8 +42,8 @@ static uint64_t sampled_seqs(const struct engine_in *in)
     return u64_min(in->set->max_seqs, in->set->max_batched_tokens);
 }
 
-/* --- layers
- * -------------------------------------------------------------------------------------- */
+/* --- layers --------------------------------------------------------------------------------
+ */
 
 /* A dense MLP: the output of the first matrices, and of the activation function. */
 static uint64_t mlp_width(const struct ffn *f, uint32_t tp)
@@ -129,8 +129,8 @@ static uint64_t moe_tokens(const struct engine_in *in, const struct vllm_rules *
     return r->from < ENGINE_VERSION(0, 18, 0) ? u64_min(tokens, MOE_CHUNK_TOKENS) : tokens;
 }
 
-/* --- the two peaks
- * --------------------------------------------------------------------------------- */
+/* --- the two peaks -------------------------------------------------------------------------
+ */
 
 /* Hidden states that stand beside a layer's own tensors: compiled code keeps the attention's
  * output, the residual it came with and the new one; eager code one more, and one for the sum
@@ -193,8 +193,8 @@ uint64_t vllm_activation_bytes(const struct engine_in *in, const struct vllm_rul
     return ck_add(ck, peak, cublas_bytes(in->gpu));
 }
 
-/* --- CUDA graphs
- * ----------------------------------------------------------------------------------- */
+/* --- CUDA graphs ---------------------------------------------------------------------------
+ */
 
 /* Batch sizes that are captured: 1, 2, 4, by 8 up to 256, then by 16. */
 static uint64_t captured_sizes(uint64_t most)

@@ -26,8 +26,8 @@ static uint64_t slack_bytes(uint64_t bytes)
     return bytes >= LARGE_BYTES && rest <= SPLIT_BYTES ? rest : 0;
 }
 
-/* --- fused tensors
- * ------------------------------------------------------------------------------- */
+/* --- fused tensors -------------------------------------------------------------------------
+ */
 
 enum fused { FUSED_QKV, FUSED_MLP, FUSED_SHARED, FUSED_EXPERTS, N_FUSED, FUSED_NOT };
 
@@ -91,8 +91,8 @@ static uint64_t layer_bytes(const struct engine_in *in, uint32_t layer, struct c
     return sum;
 }
 
-/* --- tables
- * ---------------------------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------------------------
+ */
 
 /* Cosines and sines for every position the configuration names, once for each rotated width.
  * source: vLLM vllm/model_executor/layers/rotary_embedding. */
