@@ -34,7 +34,7 @@ uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t
     return messages;
 }
 
-double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels,
+double roofline_seconds(const struct tally *t, const struct machine *m, double kernels,
                         uint32_t messages, double seconds[N_OPS])
 {
     double sum = 0;

@@ -30,7 +30,7 @@ uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t
 
 /* Seconds by op (launches and collectives included) of a tally on a machine; returns their sum.
  */
-double roofline_seconds(const struct tally *t, const struct machine *m, uint32_t kernels,
+double roofline_seconds(const struct tally *t, const struct machine *m, double kernels,
                         uint32_t messages, double seconds[N_OPS]);
 
 #endif

@@ -163,6 +163,7 @@ static void add_layer(struct builder *b)
         w->largest_layer_bytes = u64_max(w->largest_layer_bytes, b->layer_bytes);
     }
     w->layers++;
+    w->layer_passes += l->passes[b->layer];
     /* one forward and a backward of twice its cost; iterated slices pay m forwards and b of
      * both */
     w->forward_units +=

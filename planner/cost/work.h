@@ -54,8 +54,9 @@ struct work { /* of one rank of a pipeline stage, or of the whole model */
         offloaded_prefill_bytes; /* what a prefill moves of them: each layer times its passes */
     uint64_t largest_layer_bytes; /* of the offloaded layers: the buffer they stream through */
     uint32_t layers;
-    bool samples;         /* holds the head */
-    bool upward;          /* some layer reads a layer above: prefill iterates */
+    uint64_t layer_passes; /* runs of layers in a prefill: the sum of their passes */
+    bool samples;          /* holds the head */
+    bool upward;           /* some layer reads a layer above: prefill iterates */
     double forward_units; /* training: sum over layers, plain model = 3 a layer (sharing 1.2) */
 };
 

@@ -445,7 +445,7 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
                               ? UINT64_MAX
                               : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;
     double share = 1.0 / (p->parallel.tp * (double)p->n_stages * p->parallel.dp);
-    double passes = w->prompt <= sequential && p->whole_work.upward ? (double)w->prompt : 1;
+    bool steps = w->prompt <= sequential && p->whole_work.upward;
 
     for (uint32_t i = 0; i < p->n_stages; i++) {
         const struct stage *s = &p->stages[i];
@@ -456,9 +456,10 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
         uint32_t m = roofline_collectives(&p->model, p->parallel, s->work.layers,
                                           (double)(w->prompt * replica), &pre);
         if (w->prompt) {
-            out->prefill_s += roofline_seconds(
-                &pre, &p->machine, (uint32_t)(KERNELS_PER_LAYER * s->work.layers * passes), m,
-                seconds);
+            double runs = steps ? (double)s->work.layers * (double)w->prompt
+                                : (double)s->work.layer_passes;
+            out->prefill_s +=
+                roofline_seconds(&pre, &p->machine, KERNELS_PER_LAYER * runs, m, seconds);
             add_seconds(out->prefill_op_s, seconds);
         }
         m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)replica, &dec);

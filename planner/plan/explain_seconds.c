@@ -83,11 +83,15 @@ static struct tally rank_tally(const struct explain *e, const struct stage *s,
 
 static void put_launches(struct explain *e, const struct stage *s)
 {
-    uint64_t passes = e->prefill && explain_is_sequential(e) ? e->p->workload.prompt : 1;
+    uint64_t runs = s->work.layers;
 
+    if (e->prefill && explain_is_sequential(e))
+        runs *= e->p->workload.prompt;
+    else if (e->prefill)
+        runs = s->work.layer_passes;
     e->formula = "kernels x time to launch one";
-    explain_term(e, "%u x %u x %s x %s [kernels a layer x layers x passes x seconds]",
-                 KERNELS_PER_LAYER, s->work.layers, explain_count(e, passes),
+    explain_term(e, "%u x %s x %s [kernels a layer x runs of layers x seconds]",
+                 KERNELS_PER_LAYER, explain_count(e, runs),
                  explain_real(e, e->p->machine.kernel_launch_s));
     explain_from_gpu(e, GPU_FACT_KERNEL_LAUNCH);
     explain_source(

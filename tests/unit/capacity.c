@@ -195,6 +195,7 @@ static void test_offloaded_layers(void **state)
     kt_rel(p.decode_link_s, 2361344 / (1e9 * k->problem.gpu.link_ratio), 1e-12);
     kt_rel(p.decode_s, p.decode_link_s, 1e-12);
     kt_rel(p.prefill_link_bytes, 2361344, 1e-12);
+    kt_rel(p.prefill_link_s, 2361344 / (1e9 * k->problem.gpu.link_ratio), 1e-12);
     kt_rel(p.prefill_s, p.prefill_link_s, 1e-12);
     kp_free(k);
 }

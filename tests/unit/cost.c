@@ -277,6 +277,78 @@ static void test_scheme_cost(void **state)
     kp_free(k);
 }
 
+/* Rows that differ in one thing only must not be folded together: windows (512 B a token and
+ * layer), and what a head keeps (256 B a token and head). */
+static void test_classes_stay_apart(void **state)
+{
+    (void)state;
+    struct ck ck = {0};
+    struct kp *k = kp_build(
+        "model: {layers: 4, hidden_size: 256, intermediate_size: 64, heads: 4, kv_heads: 2, "
+        "head_dim: 64, vocab_size: 100, layer_kinds: {near: {mixer: sliding, window: 100}, far: "
+        "{mixer: sliding, window: 300}}, layer_types: [near, far, near, full]}\n" HW);
+    kt_u64(fold_resident_bytes(&k->problem.whole, 1000, 0, 1, &ck),
+           512 * (100 + 300 + 100 + 1000));
+    kt_u64(fold_decode_read_bytes(&k->problem.whole, 1000, 0, &ck),
+           512 * (100 + 300 + 100 + 1001));
+    kp_free(k);
+    k = kp_build(
+        "model: {layers: 3, hidden_size: 128, intermediate_size: 64, heads: 2, kv_heads: 2, "
+        "head_dim: 64, vocab_size: 100}\n" HW
+        "cache: {eviction: {scheme: adakv, capacity: 132, head_counts: [150, 50]}}\n");
+    kt_u64(fold_resident_bytes(&k->problem.whole, 5000, 0, 1, &ck), 3 * 256 * (172 + 92));
+    kp_free(k);
+}
+
+/* The highest of a decode is the highest of its steps, tried one by one. */
+static void test_highest_is_the_highest_step(void **state)
+{
+    static const char *const caches[] = {"format: kivi2", "format: kivi4",
+                                         "format: hf_quantized", "format: bf16",
+                                         "k: kivi2, v: bf16"};
+    static const uint64_t prompts[] = {1, 100, 127, 128, 1000, 1023};
+
+    (void)state;
+    for (size_t c = 0; c < sizeof caches / sizeof *caches; c++) {
+        char text[512];
+        struct ck ck = {0};
+        snprintf(text, sizeof text, KP_LLAMA3_8B HW "cache: {%s}\n", caches[c]);
+        struct kp *k = kp_build(text);
+        const struct fold *f = &k->problem.whole;
+        for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+            uint64_t most = 0;
+            for (uint64_t t = 0; t < 400; t++) {
+                most = u64_max(most, fold_resident_bytes(f, prompts[i], t, 1, &ck));
+                kt_u64(fold_highest_bytes(f, prompts[i], t, 1, &ck), most);
+            }
+        }
+        kp_free(k);
+    }
+}
+
+/* Nine kernels a layer and pass of the program: prompts of m + b = 9 tokens are nine decode
+ * steps, longer ones one pass (whose iterations run in it). */
+static void test_launches(void **state)
+{
+    (void)state;
+    for (unsigned prompt = 9; prompt <= 10; prompt++) {
+        char text[512];
+        struct plan plan;
+        snprintf(text, sizeof text,
+                 KP_LLAMA7B
+                 "hardware: {gpu: {memory: 80GiB, bandwidth: 1TB/s, bf16: 100TFLOPS}}\n"
+                 "cache: {sharing: {scheme: lckv, warmup: 2}}\nworkload: {prompt: %u, "
+                 "output: 10, batch: 2}\n",
+                 prompt);
+        struct kp *k = kp_build(text);
+        plan_solve(&k->problem, &k->problem.workload, &plan);
+        kt_rel(plan.prefill_op_s[OP_LAUNCH],
+               9 * (prompt == 9 ? 9 * 32 : 272) * k->problem.gpu.kernel_launch_s, 1e-12);
+        kt_rel(plan.decode_op_s[OP_LAUNCH], 9 * 32 * k->problem.gpu.kernel_launch_s, 1e-12);
+        kp_free(k);
+    }
+}
+
 struct state_case {
     const char *model;
     double flop;       /* a token and layer, besides the matrices */
@@ -467,6 +539,9 @@ int main(void)
         cmocka_unit_test(test_early_exit),
         cmocka_unit_test(test_sequential_prefill),
         cmocka_unit_test(test_scheme_cost),
+        cmocka_unit_test(test_classes_stay_apart),
+        cmocka_unit_test(test_highest_is_the_highest_step),
+        cmocka_unit_test(test_launches),
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_hybrid_stages),
         cmocka_unit_test(test_collectives),
