@@ -300,6 +300,22 @@ static void test_classes_stay_apart(void **state)
     kp_free(k);
 }
 
+/* A full layer below a sliding one: the peak is in the full one, while it is whole (50 kept +
+ * 1000), not in the last (50 + 50 + 100). */
+static void test_peak_of_mixed_layers(void **state)
+{
+    (void)state;
+    struct ck ck = {0};
+    struct kp *k = kp_build(
+        "model: {layers: 2, hidden_size: 256, intermediate_size: 64, heads: 4, kv_heads: 2, "
+        "head_dim: 64, vocab_size: 100, layer_kinds: {near: {mixer: sliding, window: 100}}, "
+        "layer_types: [full, near]}\n" HW
+        "cache: {eviction: {scheme: snapkv, capacity: 50, window: 8, layout: kv_head}}\n");
+    kt_u64(fold_prefill_peak_bytes(&k->problem.whole, 1000, 1, &ck), 512 * (50 + 1000));
+    kt_u64(fold_resident_bytes(&k->problem.whole, 1000, 0, 1, &ck), 512 * (50 + 50));
+    kp_free(k);
+}
+
 /* The highest of a decode is the highest of its steps, tried one by one. */
 static void test_highest_is_the_highest_step(void **state)
 {
@@ -541,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_scheme_cost),
         cmocka_unit_test(test_classes_stay_apart),
         cmocka_unit_test(test_highest_is_the_highest_step),
+        cmocka_unit_test(test_peak_of_mixed_layers),
         cmocka_unit_test(test_launches),
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_hybrid_stages),
