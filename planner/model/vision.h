@@ -12,7 +12,8 @@
  * blocks, final norm, projection with its norm llama4:            patch embedding, class token,
  * positions, blocks, pixel-shuffle MLP, projector source: modules of the transformers models of
  * these names; checked against differences of published totals to the text model: Qwen3.5
- * (437,132,016 + 4609 x hidden), gemma-3-27b (423,060,336), Llama-4-Maverick (871,932,416). */
+ * (437,132,016 + 4609 x hidden), gemma-3-27b (423,060,336), Llama-4-Maverick (871,932,416). The
+ * deepstack mergers of Qwen3-VL are unverified. */
 uint64_t vision_params(const struct doc_node *vision, const char *model_type, uint32_t hidden);
 
 #endif

@@ -187,7 +187,7 @@ static struct errors vllm_errors(const char *use, uint32_t from, uint32_t before
         if (strcmp(get(&r, "engine"), "vllm") || (use && strcmp(get(&r, "use"), use)))
             continue;
         assert_true(engine_version(get(&r, "version"), (struct loc){NULL, 0, 0}, d, &version));
-        /* vllm-030: 4 GiB outside the framework on one GPU, of another program */
+        /* vllm-030: 4 GiB outside the framework on one GPU, presumably not vLLM's own */
         if (version < from || version >= before || !strcmp(get(&r, "id"), "vllm-030"))
             continue;
         struct kp *k = start(a, &r, "");

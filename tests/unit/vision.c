@@ -1,5 +1,5 @@
-/* Vision towers against differences of published safetensors totals to the text models, none of
- * which went into the formulas. */
+/* Vision towers against differences of published safetensors totals to the text models; the one
+ * with deepstack mergers has no published total at hand and is worked out by hand. */
 #include <string.h>
 
 #include "planner/model/vision.h"
@@ -22,7 +22,8 @@ static const struct tower towers[] = {
     {"{\"model_type\": \"qwen3_5\", " QWEN_1152
      "\"out_hidden_size\": 5120, \"deepstack_visual_indexes\": []}",
      5120, 460730096},
-    /* three deepstack mergers more: 9216 + 4608 x 4608 + 4608 + 4609 x 4096 each */
+    /* by hand, unverified: three deepstack mergers more, 9216 + 4608 x 4608 + 4608 + 4609 x
+       4096 each */
     {"{\"model_type\": \"qwen3_vl\", " QWEN_1152
      "\"out_hidden_size\": 4096, \"deepstack_visual_indexes\": [8, 16, 24]}",
      4096, 456010480 + 3 * 40125952},

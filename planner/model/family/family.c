@@ -389,8 +389,12 @@ void family_read_vision(struct config *c, struct model *m)
     if (v && v->kind == DOC_MAP)
         m->vision_params = vision_params(v, m->model_type, m->hidden);
     if (m->vision_params)
-        config_note(c, v, DIAG_NOTE, "the vision tower counts %llu parameters",
-                    (unsigned long long)m->vision_params);
+        config_note(c, v, DIAG_NOTE, "the vision tower counts %llu parameters%s",
+                    (unsigned long long)m->vision_params,
+                    doc_get(v, "deepstack_visual_indexes") &&
+                            doc_get(v, "deepstack_visual_indexes")->n
+                        ? "; its deepstack mergers are unverified"
+                        : "");
     else if (v && v->kind == DOC_MAP)
         config_note(c, v, DIAG_WARN,
                     "the vision tower is not counted: its tensors are not known here; model: "
