@@ -66,7 +66,9 @@ ifeq ($(filter 0 1,$(CUDA)),)
 $(error CUDA=$(CUDA): use CUDA=0 or CUDA=1)
 endif
 CUDA_ARCHS ?= 90
-CU_SRC     := $(sort $(wildcard kernels/*.cu))
+# kernels/*.cu are compiled by nvcc and, as C, by CC; those of kernels/cuda by nvcc only.
+KERNEL_CU  := $(sort $(wildcard kernels/*.cu))
+CU_SRC     := $(sort $(wildcard kernels/*.cu kernels/cuda/*.cu))
 CU_OBJ     := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o)
 ifeq ($(CUDA),1)
 ifeq ($(NVCC),)
@@ -79,7 +81,7 @@ NEWEST    := $(lastword $(CUDA_ARCHS))
 GENCODE   := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(NEWEST),code=compute_$(NEWEST)
 # no-threadsafe-statics keeps libstdc++ out of the final link.
-NVCCFLAGS := -std=c++17 -O2 -lineinfo -Werror all-warnings -I. \
+NVCCFLAGS := -std=c++17 -O2 -lineinfo --threads 2 -Werror all-warnings -I. \
              -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 DEV_OBJ   := $(CU_OBJ)
 ifneq ($(CU_SRC),)
@@ -96,15 +98,16 @@ REG.family := planner/model/family/
 REG.scheme := planner/cache/scheme/
 REG.engine := planner/engine/
 REG.policy := sim/policy/
+REG.trace  := sim/trace/
 REG.check  := validate/check/
 REG.screen := tui/screen/
-REGS    := cmd family scheme engine policy check screen
+REGS    := cmd family scheme engine policy trace check screen
 entries  = $(patsubst $(REG.$1)%.c,%,$(filter-out $(REG.$1)$1.c,$(sort $(wildcard $(REG.$1)*.c))))
 GEN     := $(REGS:%=$(B)/gen/%.inc)
 
 # --- what exists is what is built -----------------------------------------------------------
-LIB_SRC := $(filter-out planner/main.c,$(sort $(foreach d,planner sim validate tui, \
-             $(wildcard $d/*.c $d/*/*.c $d/*/*/*.c))))
+LIB_SRC := $(filter-out planner/main.c kernels/none.c,$(sort $(foreach d, \
+             planner sim kernels validate tui, $(wildcard $d/*.c $d/*/*.c $d/*/*/*.c))) $(KERNEL_CU))
 DOC_SRC := $(filter planner/base/% planner/doc/%,$(LIB_SRC))
 UNIT_SRC  := $(sort $(wildcard $(addsuffix /*.c,tests/unit tests/prop tests/tui)))
 GPU_SRC   := $(sort $(wildcard tests/gpu/*.c))
@@ -115,7 +118,7 @@ PROFILES  := $(sort $(shell find profiles -name '*.yaml' -o -name '*.json'))
 
 PROFILES_C := $(if $(wildcard profiles/embed.c),$(B)/gen/profiles.c)
 LIB     := $(B)/libkvbudget.a
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(PROFILES_C:.c=.o)
+LIB_OBJ := $(patsubst %,$(B)/%.o,$(LIB_SRC:%.c=%)) $(PROFILES_C:.c=.o)
 BIN     := $(if $(wildcard planner/main.c),$(B)/kvbudget)
 KVTEST  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/kvtest.c))
 UNIT    := $(UNIT_SRC:%.c=$(B)/%)
@@ -145,6 +148,9 @@ $(LIB): $(LIB_OBJ) $(B)/gen/sources.list
 $(B)/%.o: %.c $(B)/gen/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -c $< -o $@
+$(B)/%.cu.o: %.cu $(B)/gen/flags
+	@mkdir -p $(@D)
+	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -x c -c $< -o $@
 
 # The profiles are checked and packed into one C file by a program of the same build.
 $(B)/libdoc.a: $(DOC_SRC:%.c=$(B)/%.o) $(B)/gen/doc.list

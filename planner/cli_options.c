@@ -15,9 +15,10 @@ enum {
     OPT_SORT,
     OPT_COLOR,
     OPT_LOCAL,
-    OPT_FROM_LOG
+    OPT_FROM_LOG,
+    OPT_OWN = 512 /* the first of a command's own */
 };
-enum { ROWS_MAX = 24 };
+enum { ROWS_MAX = 24, OWN_MAX = 48 };
 
 struct option_row {
     int id; /* the letter, or one of OPT_* where there is none */
@@ -62,6 +63,15 @@ static bool takes(const struct command *cmd, const struct option_row *r)
     return !r->bits || (bits_of(cmd) & r->bits);
 }
 
+static size_t own_options(const struct command *cmd)
+{
+    size_t n = 0;
+
+    while (cmd->own && cmd->own[n].name)
+        n++;
+    return n;
+}
+
 /* --- help ----------------------------------------------------------------------------------
  */
 
@@ -87,9 +97,20 @@ static const char *help_of(const struct command *cmd, const struct option_row *r
                                   : "json or table; a table on a terminal, else json";
 }
 
+static void print_own(const struct command *cmd, FILE *out)
+{
+    for (size_t i = 0; i < own_options(cmd); i++) {
+        const struct cmd_option *o = &cmd->own[i];
+        char left[48];
+        snprintf(left, sizeof left, "    --%s %s", o->name, o->arg ? o->arg : "");
+        fprintf(out, "  %-24s %s\n", left, o->help);
+    }
+}
+
 static void print_help(const struct command *cmd, FILE *out)
 {
     fprintf(out, "usage: kvbudget %s\n%s\n\n", cmd->usage, cmd->summary);
+    print_own(cmd, out);
     for (int i = 0; i < N_ROWS; i++) {
         char left[48];
         if (!takes(cmd, &rows[i]))
@@ -117,13 +138,15 @@ static const struct option_row *row_of(int id)
 
 static bool unknown_option(struct cmd_ctx *ctx, const struct command *cmd, const char *word)
 {
-    const char *names[N_ROWS], *near;
+    const char *names[N_ROWS + OWN_MAX], *near;
     size_t n = 0, len = strcspn(word, "=");
     char *asked = arena_strndup(ctx->arena, word, len);
 
     for (int i = 0; i < N_ROWS; i++)
         if (takes(cmd, &rows[i]))
             names[n++] = rows[i].name;
+    for (size_t i = 0; i < own_options(cmd); i++)
+        names[n++] = cmd->own[i].name;
     near = !strncmp(asked, "--", 2) ? doc_nearest(asked + 2, names, n) : NULL;
     if (near)
         return diag_add(ctx->diag, DIAG_USAGE, nowhere,
@@ -136,12 +159,14 @@ static bool unknown_option(struct cmd_ctx *ctx, const struct command *cmd, const
 static bool wrong_option(struct cmd_ctx *ctx, const struct command *cmd, int c)
 {
     const struct option_row *r = row_of(optopt);
+    const struct cmd_option *own = optopt >= OPT_OWN ? &cmd->own[optopt - OPT_OWN] : NULL;
+    const char *name = own ? own->name : r ? r->name : "";
 
-    if (c == ':' && r)
+    if (c == ':' && (r || own))
         return diag_add(ctx->diag, DIAG_USAGE, nowhere, "option --%s needs a value: --%s %s",
-                        r->name, r->name, r->arg);
-    if (optopt && r && takes(cmd, r))
-        return diag_add(ctx->diag, DIAG_USAGE, nowhere, "option --%s takes no value", r->name);
+                        name, name, own ? own->arg : r->arg);
+    if (own || (optopt && r && takes(cmd, r)))
+        return diag_add(ctx->diag, DIAG_USAGE, nowhere, "option --%s takes no value", name);
     if (optopt)
         return unknown_option(ctx, cmd, arena_printf(ctx->arena, "-%c", optopt));
     return unknown_option(ctx, cmd, ctx->argv[optind - 1]);
@@ -185,6 +210,14 @@ static bool take_set(struct cmd_ctx *ctx, const char **sets, struct cmd_options 
     return true;
 }
 
+static bool take_own(struct cmd_ctx *ctx, const struct cmd_option *own, const char **value)
+{
+    *value = own->arg ? optarg : "";
+    return !own->arg || *optarg ||
+           diag_add(ctx->diag, DIAG_USAGE, nowhere, "option --%s has an empty value",
+                    own->name);
+}
+
 static bool take(struct cmd_ctx *ctx, const struct command *cmd, int c, const char **sets,
                  struct cmd_options *out)
 {
@@ -204,6 +237,8 @@ static bool take(struct cmd_ctx *ctx, const struct command *cmd, int c, const ch
         return *optarg || diag_add(ctx->diag, DIAG_USAGE, nowhere,
                                    "option --%s has an empty value", row_of(c)->name);
     }
+    if (c >= OPT_OWN)
+        return take_own(ctx, &cmd->own[c - OPT_OWN], &out->own[c - OPT_OWN]);
     if (c == OPT_SET)
         return take_set(ctx, sets, out);
     if (c == OPT_FORMAT)
@@ -249,13 +284,18 @@ static bool check_together(struct cmd_ctx *ctx, const struct command *cmd,
 
 bool cmd_options(struct cmd_ctx *ctx, const struct command *cmd, struct cmd_options *out)
 {
-    struct option longs[ROWS_MAX] = {{0}};
+    struct option longs[ROWS_MAX + OWN_MAX] = {{0}};
     char shorts[2 * ROWS_MAX] = ":";
     const char **sets = ARENA_NEW(ctx->arena, const char *, (size_t)ctx->argc + 1);
     size_t n = 0, s = 1;
     bool ok = true;
 
-    *out = (struct cmd_options){.sets = sets};
+    *out =
+        (struct cmd_options){.sets = sets, .own = ARENA_NEW(ctx->arena, const char *, OWN_MAX)};
+    for (size_t i = 0; i < own_options(cmd); i++)
+        longs[n++] =
+            (struct option){cmd->own[i].name, cmd->own[i].arg ? required_argument : no_argument,
+                            NULL, OPT_OWN + (int)i};
     for (int i = 0; i < N_ROWS; i++) {
         const struct option_row *r = &rows[i];
         if (!takes(cmd, r))

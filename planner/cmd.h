@@ -35,11 +35,18 @@ enum {
     CMD_LOG = 1024   /* --from-log */
 };
 
+/* An option of one command alone; its value is cmd_options.own[its index]. */
+struct cmd_option {
+    const char *name, *arg; /* arg NULL = a flag */
+    const char *help;
+};
+
 struct command {
     const char *name, *summary;
     const char *usage; /* "report SPEC.yaml... [options]" */
     int (*run)(struct cmd_ctx *ctx);
-    unsigned options; /* CMD_* bits; 0 = all of them */
+    unsigned options;             /* CMD_* bits; 0 = all of them */
+    const struct cmd_option *own; /* up to a NULL name; NULL = none */
 };
 
 /* Options shared by the commands that take a spec; parsed by cmd_options with getopt_long. */
@@ -58,6 +65,7 @@ struct cmd_options {
     bool local;                   /* --local */
     const char *from_log;         /* --from-log FILE */
     const struct server_log *log; /* what the command has read of it; laid under every spec */
+    const char **own;             /* values of command.own; "" for a flag, NULL = not given */
     enum color color;
     int verbose, quiet;
     bool help;

@@ -38,6 +38,7 @@ struct nvml {
     int (*capability)(void *device, int *major, int *minor);
     int (*link_generation)(void *device, unsigned *generation);
     int (*link_lanes)(void *device, unsigned *lanes);
+    int (*temperature)(void *device, int sensor, unsigned *celsius);
 };
 
 static const struct symbol {
@@ -61,6 +62,7 @@ static const struct symbol {
      offsetof(struct nvml, link_generation),
      false},
     {{"nvmlDeviceGetMaxPcieLinkWidth", NULL}, offsetof(struct nvml, link_lanes), false},
+    {{"nvmlDeviceGetTemperature", NULL}, offsetof(struct nvml, temperature), false},
 };
 
 /* --- opening ------------------------------------------------------------------------------ */
@@ -155,7 +157,7 @@ static int read_device(const struct nvml *lib, struct arena *a, unsigned index,
                        struct nvml_device *out)
 {
     char name[NAME_BYTES] = "";
-    unsigned generation = 0, lanes = 0;
+    unsigned generation = 0, lanes = 0, celsius = 0;
     void *device = NULL;
     int status = lib->device(index, &device);
 
@@ -166,6 +168,9 @@ static int read_device(const struct nvml *lib, struct arena *a, unsigned index,
     out->name = cleaned(a, name, sizeof name);
     if (lib->capability && lib->capability(device, &out->major, &out->minor))
         out->major = out->minor = 0;
+    out->temperature_c = -1; /* of the chip: sensor 0 */
+    if (lib->temperature && !lib->temperature(device, 0, &celsius) && celsius < 1000)
+        out->temperature_c = (int)celsius;
     if (lib->link_generation && lib->link_lanes && !lib->link_generation(device, &generation) &&
         !lib->link_lanes(device, &lanes)) {
         out->link_generation = generation;

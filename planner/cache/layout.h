@@ -134,6 +134,10 @@ uint32_t layout_attention_layers(const struct layout *l);
 uint64_t row_stored_tokens(const struct cache_row *r, uint64_t n, uint64_t decoded);
 /* The most it holds at any time of the decode. */
 uint64_t row_peak_tokens(const struct cache_row *r, uint64_t n, uint64_t decoded);
+/* What it had to hold during the step that fed back the last of `decoded` tokens: rules that
+ * drop after a step (keep.peak) hold one more than they leave. The most of these is
+ * row_peak_tokens. */
+uint64_t row_running_tokens(const struct cache_row *r, uint64_t n, uint64_t decoded);
 /* Tokens the store holds of an n-token prompt before any retention rule has acted (windows
  * apply). */
 uint64_t row_unpruned_tokens(const struct cache_row *r, uint64_t n);

@@ -40,6 +40,16 @@ uint64_t row_peak_tokens(const struct cache_row *r, uint64_t n, uint64_t decoded
     return clip(r->keep.peak(&r->keep, n, decoded), r->store_window_tokens);
 }
 
+uint64_t row_running_tokens(const struct cache_row *r, uint64_t n, uint64_t decoded)
+{
+    uint64_t inside;
+
+    if (!stores_tokens(r) || !r->keep.peak || !decoded)
+        return row_stored_tokens(r, n, decoded);
+    inside = u64_max(kept_tokens(r, n, decoded), kept_tokens(r, n, decoded - 1) + 1);
+    return clip(inside, r->store_window_tokens);
+}
+
 uint64_t row_unpruned_tokens(const struct cache_row *r, uint64_t n)
 {
     return stores_tokens(r) ? clip(n, r->store_window_tokens) : 0;

@@ -63,6 +63,10 @@ const struct scheme *scheme_find(enum scheme_axis axis, const char *name, const 
 bool scheme_bind(struct arena *a, enum scheme_axis axis, const struct doc_node *node,
                  struct diag *d, struct scheme_use *use) __attribute__((warn_unused_result));
 
+/* What all schemes of a plan cost one sequence themselves. */
+void scheme_costs(const struct scheme_use *uses, uint32_t n, const struct layout *lay,
+                  const struct phase *ph, struct extra_cost *out);
+
 const char *scheme_axis_name(enum scheme_axis a);
 
 #endif

@@ -221,6 +221,21 @@ uint64_t fold_resident_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
     return sum;
 }
 
+uint64_t fold_running_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
+                            uint64_t block_tokens, struct ck *ck)
+{
+    uint64_t sum = f->state_bytes;
+
+    for (uint32_t i = 0; i < f->n_stores; i++) {
+        const struct store_class *c = &f->stores[i];
+        uint64_t tokens = row_running_tokens(&c->row, n, decoded);
+        sum =
+            ck_add(ck, sum,
+                   ck_mul(ck, c->count, block_bytes(f, &c->row, n, tokens, block_tokens, ck)));
+    }
+    return sum;
+}
+
 /* A residual window makes bytes a sawtooth in tokens (KIVI keys): the crest before the last
  * fold of it, 0 when the decode has not passed one. */
 static uint64_t crest_bytes(const struct fold *f, const struct cache_row *r, uint64_t n,

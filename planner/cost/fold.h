@@ -54,11 +54,14 @@ void fold_layout(const struct layout *l, struct slice s, struct fold *out, struc
 
 /* Bytes of one sequence on this rank; tokens are rounded up to blocks of `block_tokens` (1 =
  * exact) a row. resident: after a prompt of n and `decoded` fed-back tokens, states included
+ *   running:  during the step that fed back the last of them (row_running_tokens)
  *   highest:  the most over a decode of `decoded` tokens
  *   prefill:  the most while the prompt is processed (facts: eviction 0.5)
  * units: bytes; source: sharing 1.2, eviction 0.5. */
 uint64_t fold_resident_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
                              uint64_t block_tokens, struct ck *ck);
+uint64_t fold_running_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
+                            uint64_t block_tokens, struct ck *ck);
 uint64_t fold_highest_bytes(const struct fold *f, uint64_t n, uint64_t decoded,
                             uint64_t block_tokens, struct ck *ck);
 uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t block_tokens,

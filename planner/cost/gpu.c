@@ -22,6 +22,17 @@ static const double default_kernel_launch_s = 3e-6;
  * fifth of the line rate. A judgement, not a measurement. */
 static const double default_link_ratio = 0.80;
 
+/* All-reduce between two cards on PCIe 5.0 x16 of a host as shipped (NCCL in a CUDA graph): the
+ * time is 13.2 us + bytes / 15.92 GB/s, of 63.0. A second host gives 22.2 GB/s of bus bandwidth
+ * and 24 us with eight cards (voipmonitor/rtx6kpro@070506ff, NCCL as installed). Without ACS
+ * and IOMMU the first reaches 35.7 GB/s (LLMServingSim@1b2cc02d), and hosts with PCIe switches
+ * or more NCCL channels 37.6 to 41.1: hardware.peer_link says so. */
+static const double default_peer_ratio = 15.92 / 63.02;
+static const double default_peer_latency_s = 13.2e-6;
+#define PEER_SOURCE                                                                            \
+    "measured on a host as shipped, PCIe 5.0 x16 (casys-kaist/LLMServingSim@e08dc388); about " \
+    "twice that without ACS and IOMMU or behind PCIe switches"
+
 static const char *const confidences[] = {"A", "B", "C", "given", NULL};
 static const char *const dtypes[GPU_DTYPES] = {"fp32", "tf32", "fp16", "fp16_acc16",
                                                "bf16", "fp8",  "int8", "fp4"};
@@ -67,6 +78,10 @@ static const struct field facts[GPU_FACTS] = {
     [GPU_FACT_PCIE_GENERATION] = FACT(pcie_generation, "pcie_generation", F_U64, 1, 6, "1..6"),
     [GPU_FACT_PCIE_LANES] = FACT(pcie_lanes, "pcie_lanes", F_U64, 1, 32, "16 unless said"),
     [GPU_FACT_LINK] = FACT(link_bytes_per_s, "link", F_RATE, 1, 0, "host link, one direction"),
+    [GPU_FACT_PEER_BANDWIDTH] = FACT(peer_bytes_per_s, "peer_bandwidth", F_RATE, 1, 0,
+                                     "bus bandwidth of an all-reduce between two cards"),
+    [GPU_FACT_PEER_LATENCY] = FACT(peer_latency_s, "peer_latency", F_SECONDS, 0, 1,
+                                   "of a small all-reduce between two cards"),
     [GPU_FACT_POWER] = FACT(power_w, "power", F_NUMBER, 1, 0, "W"),
     [GPU_FACT_DECODE_BANDWIDTH] = SHARE(decode_bandwidth_ratio, "decode_bandwidth",
                                         "share of the bandwidth reached by decode attention"),
@@ -76,6 +91,8 @@ static const struct field facts[GPU_FACTS] = {
     [GPU_FACT_GEMM_FP8] = SHARE(gemm_fp8_ratio, "gemm_fp8", "share of the peak reached"),
     [GPU_FACT_GEMM_INT8] = SHARE(gemm_int8_ratio, "gemm_int8", "share of the peak reached"),
     [GPU_FACT_GEMM_FP4] = SHARE(gemm_fp4_ratio, "gemm_fp4", "share of the peak reached"),
+    [GPU_FACT_ATTENTION] = SHARE(attention_ratio, "attention",
+                                 "share of the bf16 peak reached by attention over a prompt"),
     [GPU_FACT_LINK_SHARE] =
         SHARE(link_ratio, "link", "share of the host link reached by copies"),
     [GPU_FACT_KERNEL_LAUNCH] = FACT(kernel_launch_s, "kernel_launch", F_SECONDS, 0, 1,
@@ -84,14 +101,12 @@ static const struct field facts[GPU_FACTS] = {
 
 const char *gpu_fact_key(enum gpu_fact f)
 {
-    static const char *const efficiency[] = {"efficiency.decode_bandwidth",
-                                             "efficiency.weight_bandwidth",
-                                             "efficiency.gemm_bf16",
-                                             "efficiency.gemm_fp8",
-                                             "efficiency.gemm_int8",
-                                             "efficiency.gemm_fp4",
-                                             "efficiency.link",
-                                             "efficiency.kernel_launch"};
+    static const char *const efficiency[] = {
+        "efficiency.decode_bandwidth", "efficiency.weight_bandwidth",
+        "efficiency.gemm_bf16",        "efficiency.gemm_fp8",
+        "efficiency.gemm_int8",        "efficiency.gemm_fp4",
+        "efficiency.attention",        "efficiency.link",
+        "efficiency.kernel_launch"};
 
     return f < GPU_FACT_DECODE_BANDWIDTH ? facts[f].key
                                          : efficiency[f - GPU_FACT_DECODE_BANDWIDTH];
@@ -246,12 +261,43 @@ double gpu_pcie_bytes_per_s(uint64_t generation, uint64_t lanes)
     return gt_per_s[generation] * 1e9 * (double)lanes * coding / 8;
 }
 
+double gpu_peer_bytes_per_s(const struct gpu *g, double host_link_bytes_per_s)
+{
+    const struct gpu_origin *o = &g->origin[GPU_FACT_PEER_BANDWIDTH];
+
+    if (o->source && !o->is_default)
+        return g->peer_bytes_per_s;
+    if (g->nvlink_bytes_per_s > 0)
+        return g->nvlink_bytes_per_s / 2 * g->link_ratio;
+    return host_link_bytes_per_s * default_peer_ratio;
+}
+
 static void assume(struct gpu *g, enum gpu_fact f, double value)
 {
     if (g->origin[f].source)
         return;
     *(double *)((char *)g + facts[f].offset) = value;
     g->origin[f] = (struct gpu_origin){DEFAULT_SOURCE, true};
+}
+
+static void fill_peer(struct gpu *g)
+{
+    bool nvlink = g->nvlink_bytes_per_s > 0;
+    struct gpu_origin *bandwidth = &g->origin[GPU_FACT_PEER_BANDWIDTH];
+    struct gpu_origin *latency = &g->origin[GPU_FACT_PEER_LATENCY];
+
+    if (!bandwidth->source && (nvlink || g->link_bytes_per_s > 0)) {
+        g->peer_bytes_per_s = gpu_peer_bytes_per_s(g, g->link_bytes_per_s);
+        *bandwidth = (struct gpu_origin){
+            nvlink ? "default: one direction of the links, times efficiency.link"
+                   : "default: 0.25 of the PCIe link, " PEER_SOURCE,
+            true};
+    }
+    if (latency->source)
+        return;
+    g->peer_latency_s = nvlink ? g->kernel_launch_s : default_peer_latency_s;
+    *latency = (struct gpu_origin){
+        nvlink ? "default: a kernel launch" : "default: 13.2 us, " PEER_SOURCE, true};
 }
 
 static void fill_defaults(struct arena *a, struct gpu *g)
@@ -265,6 +311,11 @@ static void fill_defaults(struct arena *a, struct gpu *g)
     assume(g, GPU_FACT_GEMM_INT8, default_gemm_fp8_ratio);
     assume(g, GPU_FACT_GEMM_FP4, default_gemm_fp4_ratio);
     assume(g, GPU_FACT_KERNEL_LAUNCH, default_kernel_launch_s);
+    if (!g->origin[GPU_FACT_ATTENTION].source) {
+        g->attention_ratio = g->gemm_bf16_ratio;
+        g->origin[GPU_FACT_ATTENTION] =
+            (struct gpu_origin){"default: as efficiency.gemm_bf16", true};
+    }
     if (!g->origin[GPU_FACT_LINK_SHARE].source) {
         g->link_ratio = default_link_ratio;
         g->origin[GPU_FACT_LINK_SHARE] =
@@ -281,6 +332,7 @@ static void fill_defaults(struct arena *a, struct gpu *g)
                                              (int)g->pcie_generation, (int)g->pcie_lanes),
                                 true};
     }
+    fill_peer(g);
 }
 
 /* The memory chain: what a program sees, else what the driver's tool prints, else the product

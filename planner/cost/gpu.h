@@ -1,10 +1,9 @@
 /* A GPU as plain figures, each with its source: memory as a driver's tool and as a program sees
  * it, bandwidth, dense peak rates, links, and what share of the peaks real kernels reach.
  *
- * `confidence` of a profile: A, the fp16 peak of two independent files agrees within 5 %, or
- * one file and the clock; B, one source, or a conflict that is noted; C, unverified or
- * disputed. It is about the fp16 and bf16 peak only. Rates are dense, never with sparsity; int8
- * is counted in multiplies and adds like the rest. */
+ * `confidence` of the fp16 and bf16 peaks: A, two independent files agree within 5 %, or one
+ * file and the clock; B, one source, or a noted conflict; C, unverified or disputed. Rates are
+ * dense, never with sparsity; int8 is counted in multiplies and adds like the rest. */
 #ifndef KVBUDGET_PLANNER_COST_GPU_H
 #define KVBUDGET_PLANNER_COST_GPU_H
 
@@ -41,6 +40,8 @@ enum gpu_fact {
     GPU_FACT_PCIE_GENERATION,
     GPU_FACT_PCIE_LANES,
     GPU_FACT_LINK,
+    GPU_FACT_PEER_BANDWIDTH,
+    GPU_FACT_PEER_LATENCY,
     GPU_FACT_POWER,
     GPU_FACT_DECODE_BANDWIDTH, /* from here on: the keys of `efficiency` */
     GPU_FACT_WEIGHT_BANDWIDTH,
@@ -48,6 +49,7 @@ enum gpu_fact {
     GPU_FACT_GEMM_FP8,
     GPU_FACT_GEMM_INT8,
     GPU_FACT_GEMM_FP4,
+    GPU_FACT_ATTENTION,
     GPU_FACT_LINK_SHARE,
     GPU_FACT_KERNEL_LAUNCH,
     GPU_FACTS
@@ -74,16 +76,16 @@ struct gpu {
     uint64_t memory_usable_bytes;       /* the total a program sees; falls back to the former */
     double bandwidth_bytes_per_s;       /* 0 = not said */
     double peak_flop_per_s[GPU_DTYPES]; /* 0 = the device has no such rate, or none is known */
-    uint64_t l2_bytes, multiprocessors;
-    double nvlink_bytes_per_s; /* both directions together, all links; 0 = none */
-    uint64_t pcie_generation, pcie_lanes;
-    double link_bytes_per_s; /* to the host, one direction, before link_ratio */
+    uint64_t l2_bytes, multiprocessors, pcie_generation, pcie_lanes;
+    double nvlink_bytes_per_s;               /* both directions together, all links; 0 = none */
+    double link_bytes_per_s;                 /* to the host, one direction, before link_ratio */
+    double peer_bytes_per_s, peer_latency_s; /* all-reduce of two: bus bandwidth, a small one */
     double power_w;
     double decode_bandwidth_ratio; /* of bandwidth, attention while decoding */
     double weight_bandwidth_ratio; /* of bandwidth, matrix products with few rows */
-    double gemm_bf16_ratio, gemm_fp8_ratio, gemm_int8_ratio,
-        gemm_fp4_ratio; /* of the dense peak */
-    double link_ratio;  /* of the host link */
+    double gemm_bf16_ratio, gemm_fp8_ratio, gemm_int8_ratio, gemm_fp4_ratio; /* of the peak */
+    double attention_ratio; /* of the bf16 peak, attention over a prompt */
+    double link_ratio;      /* of the host link */
     double kernel_launch_s;
     struct gpu_origin origin[GPU_FACTS];
 };
@@ -93,27 +95,26 @@ double gpu_fact_value(const struct gpu *g, enum gpu_fact f);
 const char *gpu_dtype_name(enum gpu_dtype t);
 const char *gpu_confidence_name(uint64_t confidence);
 
-/* The profile of that name. Assumptions (memory no program has reported, default efficiencies,
- * confidence C) are notes and warnings at `at`. */
+/* The profile of that name. Assumptions (default efficiencies, ...) are notes at `at`. */
 bool gpu_load(struct arena *a, const struct profiles *p, const char *name, struct loc at,
               struct diag *d, struct gpu *out) __attribute__((warn_unused_result));
 
-/* A GPU written into a spec: {memory: 24GiB, bandwidth: 936GB/s, fp16: 71TFLOPS, ...}; keys as
- * in a profile, `memory` for memory_total, each value plain or {value, source}. Only the memory
- * is needed. */
+/* A GPU in a spec: {memory: 24GiB, bandwidth: 936GB/s, ...}; keys as in a profile, `memory` for
+ * memory_total, each value plain or {value, source}. Only the memory is needed. */
 bool gpu_inline(struct arena *a, const struct doc_node *map, struct diag *d, struct gpu *out)
     __attribute__((warn_unused_result));
 
-/* The peak rate for products in that type, or in the next wider one the device has; *used (may
- * be NULL) tells which. 0 when no rate is known. */
+/* The peak rate for products in that type or the next wider one the device has (*used, may be
+ * NULL); 0 when none is known. */
 double gpu_peak_flop_per_s(const struct gpu *g, enum gpu_dtype want, enum gpu_dtype *used);
 
 /* The fact that holds the achievable share of a type's peak: wide types go by bf16. */
 enum gpu_fact gpu_gemm_fact(enum gpu_dtype t);
 double gpu_gemm_ratio(const struct gpu *g, enum gpu_dtype t);
 
-/* One direction of a PCIe link, after line coding, in bytes/s; 0 for unknown generations (1 to
- * 6 are known). */
+/* One direction of a PCIe link (generations 1 to 6, else 0) after line coding; and what an
+ * all-reduce gets between two cards whose host link is that fast, in bytes/s. */
 double gpu_pcie_bytes_per_s(uint64_t generation, uint64_t lanes);
+double gpu_peer_bytes_per_s(const struct gpu *g, double host_link_bytes_per_s);
 
 #endif

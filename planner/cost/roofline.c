@@ -34,6 +34,36 @@ uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t
     return messages;
 }
 
+uint32_t roofline_logits(const struct work *w, const struct model *m, struct parallel p,
+                         double sampled, struct tally *t)
+{
+    if (!w->samples || p.tp < 2 || sampled <= 0)
+        return 0;
+    t->bytes[OP_COLLECTIVE] += sampled * 2.0 * m->vocab * (p.tp - 1) / p.tp;
+    return 1;
+}
+
+struct op_sides roofline_sides(const struct machine *m, enum op op, double bytes, double flop)
+{
+    bool attention = op == OP_SCORES || op == OP_VALUES || op == OP_SCHEME ||
+                     op == OP_DEQUANT || op == OP_INDEXER;
+    double math_s = flop / m->gemm_flop_per_s;
+
+    if (attention)
+        return (struct op_sides){bytes / m->cache_bytes_per_s, flop / m->attention_flop_per_s};
+    return (struct op_sides){bytes / m->weight_bytes_per_s + ROOFLINE_EXPOSED * math_s, math_s};
+}
+
+double roofline_fixed_s(const struct tally *t, const struct machine *m, double kernels,
+                        uint32_t messages)
+{
+    double s = kernels * m->kernel_launch_s;
+
+    if (m->peer_bytes_per_s > 0)
+        s += t->bytes[OP_COLLECTIVE] / m->peer_bytes_per_s + messages * m->peer_latency_s;
+    return s;
+}
+
 double roofline_seconds(const struct tally *t, const struct machine *m, double kernels,
                         uint32_t messages, double seconds[N_OPS])
 {
@@ -41,13 +71,9 @@ double roofline_seconds(const struct tally *t, const struct machine *m, double k
 
     memset(seconds, 0, N_OPS * sizeof seconds[0]);
     for (int op = 0; op < N_OPS; op++) {
-        bool attention = op == OP_SCORES || op == OP_VALUES || op == OP_SCHEME ||
-                         op == OP_DEQUANT || op == OP_INDEXER;
-        double bytes_per_s = attention ? m->cache_bytes_per_s : m->weight_bytes_per_s;
-        double flop_per_s = attention ? m->attention_flop_per_s : m->gemm_flop_per_s;
-        if (op == OP_COLLECTIVE || op == OP_LAUNCH)
-            continue;
-        seconds[op] = longer(t->bytes[op] / bytes_per_s, t->flop[op] / flop_per_s);
+        struct op_sides o = roofline_sides(m, (enum op)op, t->bytes[op], t->flop[op]);
+        if (op != OP_COLLECTIVE && op != OP_LAUNCH)
+            seconds[op] = longer(o.memory_s, o.math_s);
     }
     seconds[OP_LAUNCH] = kernels * m->kernel_launch_s;
     if (m->peer_bytes_per_s > 0)

@@ -5,8 +5,8 @@
 #include "planner/base/unit.h"
 
 static const char *const op_names[N_OPS] = {
-    "qkv",     "indexer", "scores", "values", "output",     "state",      "mlp",
-    "experts", "other",   "head",   "scheme", "dequantize", "collective", "launch",
+    "qkv",   "indexer",     "scores", "values", "output",     "state",      "mlp",    "experts",
+    "other", "elementwise", "head",   "scheme", "dequantize", "collective", "launch",
 };
 
 const char *op_name(enum op op)
@@ -141,6 +141,32 @@ static void add_layer_tensor(struct builder *b, const struct tensor *t)
     }
 }
 
+/* Bytes of activations that the kernels between the products move for a prompt token: each
+ * reads its input and writes its output once in 16 bits; the residual stream stays in the L2
+ * cache. Recurrent mixers and the sum over experts are left out. In a decode step these kernels
+ * take as long as a launch, which is counted (public kernel timings, tests/data/kernels.csv).
+ */
+static double layer_move_bytes(const struct model *m, const struct layer *l, struct slice slice,
+                               bool owns_kv)
+{
+    const struct attention *a = &l->attn;
+    const struct ffn *f = &l->ffn;
+    double k_heads = owns_kv ? a->kv_heads : 0, rotated = 0;
+    double inner = f->intermediate + (double)f->top_k * f->moe_intermediate +
+                   (f->experts ? f->shared_intermediate : 0);
+
+    if (a->mixer == MIXER_LATENT)
+        rotated = ((double)a->heads + 1) * a->rope_dim;
+    else if (a->mixer != MIXER_NONE)
+        rotated = (a->heads + k_heads) * a->k_dim;
+    if (m->position_rows)
+        rotated = 0;
+    else if (a->qk_norm != QK_NORM_NONE)
+        rotated *= 2;
+    return 2 * (2.0 * m->hidden * l->norms + 2 * rotated / slice.tp +
+                (f->gated ? 3 : 2) * inner / slice.tp);
+}
+
 static void add_layer(struct builder *b)
 {
     struct tensor t[LAYER_TENSORS_MAX];
@@ -155,6 +181,9 @@ static void add_layer(struct builder *b)
         add_layer_tensor(b, &t[i]);
     add_flop(b, PART_STATE, OP_STATE,
              state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
+    w->move_bytes[b->layer >= l->exit_layer] +=
+        l->passes[b->layer] *
+        layer_move_bytes(l->model, layer, b->in->slice, layout_owns_kv(l, b->layer));
     w->weights_bytes = ck_add(b->ck, w->weights_bytes, b->host ? 0 : b->layer_bytes);
     if (b->host) {
         uint64_t moved = ck_mul(b->ck, b->layer_bytes, l->passes[b->layer]);
@@ -266,10 +295,30 @@ static void add_attention(struct tally *t, const struct cache_row *r, double pai
     t->flop[OP_VALUES] += pairs * values;
 }
 
-static double dequant_flop(const struct cache_row *r)
+double work_dequant_flop(const struct cache_row *r)
 {
     return (double)r->stored_heads * ((double)r->k_dim * r->k_format.dequant_flop +
                                       (double)r->v_dim * r->v_format.dequant_flop);
+}
+
+void work_decode_weights(const struct work *w, uint64_t tokens, struct tally *t)
+{
+    for (int op = 0; op < N_OPS; op++)
+        t->bytes[op] += (double)w->read_bytes[op];
+    for (uint32_t i = 0; i < w->n_experts; i++)
+        t->bytes[OP_EXPERTS] +=
+            (double)w->experts[i].bytes *
+            work_expert_share(w->experts[i].experts, w->experts[i].top_k, tokens);
+}
+
+void work_prefill_weights(const struct work *w, uint64_t tokens, struct tally *t)
+{
+    for (int op = 0; op < N_OPS; op++)
+        t->bytes[op] += (double)w->prefill_read_bytes[op];
+    for (uint32_t i = 0; i < w->n_experts; i++)
+        t->bytes[OP_EXPERTS] +=
+            (double)w->experts[i].bytes_passes *
+            work_expert_share(w->experts[i].experts, w->experts[i].top_k, tokens);
 }
 
 void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded,
@@ -278,21 +327,16 @@ void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_
     double b = (double)batch;
     struct ck ck = {0};
 
-    for (int op = 0; op < N_OPS; op++) {
+    for (int op = 0; op < N_OPS; op++)
         t->flop[op] += b * w->token_flop[op];
-        t->bytes[op] += (double)w->read_bytes[op];
-    }
-    for (uint32_t i = 0; i < w->n_experts; i++)
-        t->bytes[OP_EXPERTS] +=
-            (double)w->experts[i].bytes *
-            work_expert_share(w->experts[i].experts, w->experts[i].top_k, batch);
+    work_decode_weights(w, batch, t);
     for (uint32_t i = 0; i < f->n_reads; i++) {
         const struct read_class *c = &f->reads[i];
         uint64_t keys = row_attended_tokens(&c->reader, &c->source, n, decoded);
         uint64_t held = f->slice.cp > 1 ? ck_ceil_div(keys, f->slice.cp) : keys;
         double bytes = (double)row_bytes(&c->source, n, held, &ck) * c->count * b;
         add_attention(t, &c->reader, (double)held * c->count * b, false);
-        t->flop[OP_DEQUANT] += (double)held * c->count * b * dequant_flop(&c->source);
+        t->flop[OP_DEQUANT] += (double)held * c->count * b * work_dequant_flop(&c->source);
         if (c->reader.stream == STREAM_INDEX) {
             t->bytes[OP_INDEXER] += bytes;
         } else {
@@ -331,42 +375,56 @@ static void prefill_by_decode(const struct work *w, const struct fold *f, uint64
     t->flop[OP_HEAD] -= (double)batch * w->token_flop[OP_HEAD] * (double)(n - 1);
 }
 
+/* Attention of tokens [from, to) of a prompt over it, in the rows of one class. */
+static void add_prompt_reads(const struct fold *f, const struct read_class *c,
+                             struct work_part part, struct tally *t)
+{
+    const struct cache_row *r = &c->reader;
+    bool selects = r->select_tokens && r->mixer == MIXER_LATENT && r->stream == STREAM_LATENT;
+    uint64_t window = selects ? r->select_tokens : r->window_tokens, to = part.to;
+    double pairs = work_pairs(to, window, r->mixer, r->diagonal_masked);
+    double last = part.last ? (double)(window ? u64_min(to, window) : to) : 0;
+    uint64_t full = c->passes - c->early_passes, passes = part.last ? c->passes : full;
+    struct ck ck = {0};
+
+    if (part.from)
+        pairs -= work_pairs(part.from, window, r->mixer, r->diagonal_masked);
+    add_attention(t, r,
+                  part.batch * (pairs / f->slice.cp * (double)full +
+                                last / f->slice.cp * (double)c->early_passes),
+                  true);
+    uint64_t seen = row_unpruned_tokens(&c->source, to);
+    t->bytes[OP_SCORES] += part.batch * (double)passes *
+                           (double)row_bytes(&c->source, to, seen, &ck) / f->slice.cp;
+}
+
+void work_prompt(const struct work *w, const struct fold *f, struct work_part part,
+                 struct tally *t)
+{
+    double b = part.batch, tokens = (double)(part.to - part.from);
+    struct ck ck = {0};
+
+    for (int op = 0; op < N_OPS; op++)
+        t->flop[op] += b * (tokens * w->prompt_flop[op] + (part.last ? w->last_flop[op] : 0));
+    if (part.last)
+        t->flop[OP_HEAD] += b * w->token_flop[OP_HEAD];
+    t->bytes[OP_ELEMENTWISE] +=
+        b * (tokens * w->move_bytes[0] + (part.last ? w->move_bytes[1] : 0));
+    for (uint32_t i = 0; i < f->n_reads; i++)
+        add_prompt_reads(f, &f->reads[i], part, t);
+    t->bytes[OP_QKV] += b * tokens * (double)fold_token_bytes(f, false, &ck) / f->slice.cp;
+    t->bytes[OP_STATE] += 2 * b * (double)f->state_bytes;
+}
+
 void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
                   uint64_t sequential, struct tally *t)
 {
-    double b = (double)batch, tokens = (double)n;
-    struct ck ck = {0};
-
     if (!n)
         return;
     if (w->upward && n <= sequential) {
         prefill_by_decode(w, f, n, batch, t);
         return;
     }
-    for (int op = 0; op < N_OPS; op++) {
-        t->flop[op] += b * (tokens * w->prompt_flop[op] + w->last_flop[op]);
-        t->bytes[op] += (double)w->prefill_read_bytes[op];
-    }
-    t->flop[OP_HEAD] += b * w->token_flop[OP_HEAD];
-    for (uint32_t i = 0; i < w->n_experts; i++)
-        t->bytes[OP_EXPERTS] +=
-            (double)w->experts[i].bytes_passes *
-            work_expert_share(w->experts[i].experts, w->experts[i].top_k, n * batch);
-    for (uint32_t i = 0; i < f->n_reads; i++) {
-        const struct read_class *c = &f->reads[i];
-        bool selects = c->reader.select_tokens && c->reader.mixer == MIXER_LATENT &&
-                       c->reader.stream == STREAM_LATENT;
-        uint64_t window = selects ? c->reader.select_tokens : c->reader.window_tokens;
-        double pairs =
-            work_pairs(n, window, c->reader.mixer, c->reader.diagonal_masked) / f->slice.cp;
-        double last = (double)(window ? u64_min(n, window) : n) / f->slice.cp;
-        uint64_t full = c->passes - c->early_passes;
-        add_attention(t, &c->reader,
-                      b * (pairs * (double)full + last * (double)c->early_passes), true);
-        uint64_t seen = row_unpruned_tokens(&c->source, n);
-        t->bytes[OP_SCORES] +=
-            b * (double)c->passes * (double)row_bytes(&c->source, n, seen, &ck) / f->slice.cp;
-    }
-    t->bytes[OP_QKV] += b * tokens * (double)fold_token_bytes(f, false, &ck) / f->slice.cp;
-    t->bytes[OP_STATE] += 2 * b * (double)f->state_bytes;
+    work_prefill_weights(w, n * batch, t);
+    work_prompt(w, f, (struct work_part){0, n, (double)batch, true}, t);
 }

@@ -24,6 +24,7 @@ enum op {
     OP_MLP,
     OP_EXPERTS, /* router, routed and shared experts */
     OP_OTHER,
+    OP_ELEMENTWISE, /* norms, rotary embedding, activation functions of a prompt */
     OP_HEAD,
     OP_SCHEME, /* what a cache scheme computes: norms, window scores, sorts */
     OP_DEQUANT,
@@ -44,6 +45,8 @@ struct work { /* of one rank of a pipeline stage, or of the whole model */
     /* linear FLOP of one token: a decode step; a prompt token, prefill passes counted; the last
      * prompt token in the layers that an early exit skips */
     double token_flop[N_OPS], prompt_flop[N_OPS], last_flop[N_OPS];
+    double move_bytes[2]; /* activations moved by OP_ELEMENTWISE: a prompt token, the last one
+                             (as prompt_flop and last_flop) */
     uint64_t read_bytes[N_OPS];         /* weights read by one pass, routed experts excluded */
     uint64_t prefill_read_bytes[N_OPS]; /* the same over all prefill passes */
     struct expert_class experts[WORK_EXPERT_CLASSES];
@@ -86,6 +89,19 @@ void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_
 void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
                   uint64_t sequential, struct tally *t);
 
+/* Parts of the two, for batches that mix them: the weights that one step over `tokens` tokens
+ * reads, and everything else about tokens [from, to) of `batch` equal prompts. Each adds to *t.
+ */
+void work_decode_weights(const struct work *w, uint64_t tokens, struct tally *t);
+void work_prefill_weights(const struct work *w, uint64_t tokens, struct tally *t);
+struct work_part {
+    uint64_t from, to;
+    double batch;
+    bool last; /* `to` is the end of the prompt */
+};
+void work_prompt(const struct work *w, const struct fold *f, struct work_part part,
+                 struct tally *t);
+
 /* Causal query-key pairs of a prompt of n: n(n+1)/2, n(n-1)/2 with a masked diagonal, clipped
  * by the window. */
 double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_masked);
@@ -93,6 +109,9 @@ double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_m
 /* Expected share of distinct experts that `tokens` tokens touch, uniform routing: 1 - (1 -
  * k/E)^tokens. */
 double work_expert_share(uint32_t experts, uint32_t top_k, uint64_t tokens);
+
+/* FLOP of widening one stored token of a row to what kernels multiply. */
+double work_dequant_flop(const struct cache_row *r);
 
 const char *op_name(enum op op);
 

@@ -106,6 +106,14 @@ struct engine {
      * give it): copies, prompts run together. NULL = the rows alone. */
     void (*need)(const struct engine_in *in, uint64_t prompt, uint64_t output,
                  struct engine_need *need, struct ck *ck);
+    /* Seconds that a step takes besides the GPU's work (scheduling, inputs, outputs), as far as
+     * the engine does not hide them behind the step before, and *source. NULL = none is known.
+     */
+    double (*step_overhead)(const struct engine_settings *set, struct parallel p,
+                            const char **source);
+    /* Rows of the attention kernel's tile that a decoding query takes where the batch has
+     * prompts too; NULL = 1, a kernel of its own. */
+    uint32_t (*mixed_rows)(const struct engine_settings *set, const struct gpu *gpu);
     bool layer_split; /* several GPUs are pipeline stages unless `parallel` says otherwise */
     /* How the pool is cut into blocks; NULL = bytes are handed out for each sequence and row.
      */

@@ -21,10 +21,20 @@ static bool ideal_budget(const struct engine_in *in, struct budget *out, struct 
     return true;
 }
 
+static double ideal_step_overhead(const struct engine_settings *set, struct parallel p,
+                                  const char **source)
+{
+    (void)set;
+    (void)p;
+    *source = "by definition";
+    return 0;
+}
+
 const struct engine engine_ideal = {
     .name = "ideal",
     .summary = "no overheads: visible memory less weights is cache, allocated to the token",
     .source = "by definition",
     .block_tokens = 1,
     .budget = ideal_budget,
+    .step_overhead = ideal_step_overhead,
 };

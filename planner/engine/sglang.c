@@ -136,6 +136,16 @@ static void sglang_flags(const struct flags_in *in, struct engine_flags *f)
     flags_check_schemes(in, "SGLang", f);
 }
 
+static double sglang_step_overhead(const struct engine_settings *set, struct parallel p,
+                                   const char **source)
+{
+    (void)set;
+    (void)p;
+    *source =
+        "the overlap scheduler hides it (sgl-project/sglang pull request 1738, default since 0.4)";
+    return 0;
+}
+
 const struct engine engine_sglang = {
     .name = "sglang",
     .summary = "SGLang: a static share of free memory, pages of one token",
@@ -145,5 +155,6 @@ const struct engine engine_sglang = {
     .cache_as_weights = true,
     .defaults = sglang_defaults,
     .budget = sglang_budget,
+    .step_overhead = sglang_step_overhead,
     .flags = sglang_flags,
 };

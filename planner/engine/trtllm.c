@@ -203,6 +203,16 @@ static void trtllm_flags(const struct flags_in *in, struct engine_flags *f)
     flags_check_schemes(in, "TensorRT-LLM", f);
 }
 
+static double trtllm_step_overhead(const struct engine_settings *set, struct parallel p,
+                                   const char **source)
+{
+    (void)set;
+    (void)p;
+    *source =
+        "the overlap scheduler hides it (docs/source/features/overlap-scheduler.md, on by default)";
+    return 0;
+}
+
 const struct engine engine_trtllm = {
     .name = "trtllm",
     .summary = "TensorRT-LLM: a share of the memory left after a full step",
@@ -212,5 +222,6 @@ const struct engine engine_trtllm = {
     .cache_as_weights = true,
     .defaults = trtllm_defaults,
     .budget = trtllm_budget,
+    .step_overhead = trtllm_step_overhead,
     .flags = trtllm_flags,
 };

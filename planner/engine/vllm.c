@@ -444,6 +444,43 @@ static void vllm_flags(const struct flags_in *in, struct engine_flags *f)
     flags_check_schemes(in, "vLLM", f);
 }
 
+/* By version: the engine core schedules a step ahead since 0.14 (with pipeline stages since
+ * 0.16), so that it is hidden while a step of the GPU is longer than one of the scheduler. */
+static double vllm_step_overhead(const struct engine_settings *set, struct parallel p,
+                                 const char **source)
+{
+    uint32_t version = ENGINE_NEWEST;
+
+    (void)engine_version(set->version, (struct loc){NULL, 0, 0}, NULL, &version);
+    if (version >= (p.pp > 1 ? ENGINE_VERSION(0, 16, 0) : ENGINE_VERSION(0, 14, 0))) {
+        *source =
+            "asynchronous scheduling hides it (vllm-project/vllm pull requests 27614, 32618)";
+        return 0;
+    }
+    if (version >= ENGINE_VERSION(0, 8, 0)) {
+        *source =
+            "unverified: 0.54 ms a step of the engine loop without a GPU "
+            "(openfabric-systems/simllm pull request 204, a study that calls itself void)";
+        return 0.54e-3;
+    }
+    *source = "unverified: 5 to 13 ms in which the GPU waits, the lower end (vllm-project/vllm "
+              "issue 6854)";
+    return 5e-3;
+}
+
+/* FlashAttention 2 (all cards but Hopper and the data centre's Blackwell): one kernel for the
+ * batch. With a prompt in it the query heads that share K/V are not packed, and each takes a
+ * tile of 64 rows. source: kernel timings of casys-kaist/LLMServingSim@a09fa560 profiler/perf,
+ * RTX 4090: 32 decodes of 1,024 keys take 181 us alone, 304 us beside 16 prompt tokens that
+ * take 10 us; RTX PRO 6000 @72c16bac: 128 of 923 take 187 us and 569 us. */
+static uint32_t vllm_mixed_rows(const struct engine_settings *set, const struct gpu *gpu)
+{
+    const char *cc = gpu->compute_capability;
+
+    (void)set;
+    return cc && (!strncmp(cc, "8.", 2) || !strncmp(cc, "12.", 3)) ? 64 : 1;
+}
+
 const struct engine engine_vllm = {
     .name = "vllm",
     .summary = "vLLM 0.6 and later: profile run, blocks of one size, groups of layers",
@@ -455,5 +492,7 @@ const struct engine engine_vllm = {
     .budget = vllm_budget,
     .pool = vllm_pool,
     .lines = vllm_lines,
+    .step_overhead = vllm_step_overhead,
+    .mixed_rows = vllm_mixed_rows,
     .flags = vllm_flags,
 };

@@ -2,6 +2,7 @@
  * which is read in quant_config.c. */
 #include "planner/model/quant.h"
 
+#include <string.h>
 #include <strings.h>
 
 #define WHOLE UINT32_MAX
@@ -105,6 +106,10 @@ const struct weight_format *weight_format_find(const char *name)
 {
     if (!name)
         return NULL;
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) { /* asked for each tensor */
+        if (strcmp(name, formats[i].name) == 0)
+            return &formats[i];
+    }
     name = canonical(name);
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (strcasecmp(name, formats[i].name) == 0)

@@ -19,21 +19,14 @@ const char *limit_name(enum limit l)
 /* --- what sequences need -------------------------------------------------------------------
  */
 
-/* Scores, masks and tables a scheme keeps or needs for a moment; one stage of pp holds its
- * share of the layers. */
-static void add_extra(const struct problem *p, const struct stage *s, const struct workload *w,
-                      uint64_t *persistent, uint64_t *transient)
+void capacity_extra(const struct problem *p, const struct stage *s, const struct phase *ph,
+                    uint64_t *persistent, uint64_t *transient)
 {
-    struct phase ph = {w->prompt, w->output};
-    struct extra_cost e = {0};
+    struct extra_cost e;
     uint32_t layers = s->fold.slice.last - s->fold.slice.first;
-
-    for (uint32_t i = 0; i < p->n_uses; i++)
-        if (p->uses[i].scheme->extra)
-            p->uses[i].scheme->extra(&p->uses[i], &p->layout, &ph, &e);
-    if (!e.persistent_bytes && !e.transient_prefill_bytes)
-        return;
     struct ck ck = {0};
+
+    scheme_costs(p->uses, p->n_uses, &p->layout, ph, &e);
     *persistent = ck_ceil_div(ck_muldiv(&ck, e.persistent_bytes, layers, p->model.n_layers),
                               p->parallel.tp);
     *transient = ck_ceil_div(e.transient_prefill_bytes, p->parallel.tp);
@@ -96,7 +89,7 @@ void capacity_need(const struct problem *p, const struct stage *s, const struct 
     prefill = rows.prefill_bytes;
     shared = rows.shared_bytes;
     if (p->n_uses)
-        add_extra(p, s, w, &persistent, &transient);
+        capacity_extra(p, s, &(struct phase){w->prompt, w->output}, &persistent, &transient);
     high = ck_add(ck, high, persistent);
     prefill = ck_add(ck, prefill, ck_add(ck, persistent, transient));
     high -= u64_min(high, shared);
@@ -133,7 +126,7 @@ static uint64_t pool_batch(const struct need *n, uint64_t pool)
                              : CAPACITY_MAX;
 }
 
-static uint64_t host_room(const struct problem *p)
+uint64_t capacity_host_room(const struct problem *p)
 {
     uint64_t used = 0;
     struct ck ck = {0};
@@ -150,7 +143,7 @@ static uint64_t host_batch(const struct problem *p, uint64_t host_bytes_per_sequ
 {
     if (!p->host_bytes || !host_bytes_per_sequence)
         return CAPACITY_MAX;
-    return u64_min(host_room(p) / host_bytes_per_sequence, CAPACITY_MAX);
+    return u64_min(capacity_host_room(p) / host_bytes_per_sequence, CAPACITY_MAX);
 }
 
 /* Per replica: the smallest over stages, the stage, and the need there. `host` is the sum over
@@ -406,11 +399,9 @@ static void add_scheme_cost(const struct problem *p, const struct workload *w, u
                             uint64_t decoded, struct tally *prefill, struct tally *decode)
 {
     struct phase ph = {w->prompt, decoded};
-    struct extra_cost e = {0};
+    struct extra_cost e;
 
-    for (uint32_t i = 0; i < p->n_uses; i++)
-        if (p->uses[i].scheme->extra)
-            p->uses[i].scheme->extra(&p->uses[i], &p->layout, &ph, &e);
+    scheme_costs(p->uses, p->n_uses, &p->layout, &ph, &e);
     prefill->flop[OP_SCHEME] += e.prefill_flop * (double)batch;
     prefill->bytes[OP_SCHEME] += 2.0 * (double)e.transient_prefill_bytes * (double)batch;
     decode->flop[OP_SCHEME] += e.decode_flop * (double)batch;
@@ -455,6 +446,7 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
         work_decode(&s->work, &s->fold, out->decode_prompt, out->decode_decoded, replica, &dec);
         uint32_t m = roofline_collectives(&p->model, p->parallel, s->work.layers,
                                           (double)(w->prompt * replica), &pre);
+        m += roofline_logits(&s->work, &p->model, p->parallel, (double)replica, &pre);
         if (w->prompt) {
             double runs = steps ? (double)s->work.layers * (double)w->prompt
                                 : (double)s->work.layer_passes;
@@ -463,6 +455,7 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
             add_seconds(out->prefill_op_s, seconds);
         }
         m = roofline_collectives(&p->model, p->parallel, s->work.layers, (double)replica, &dec);
+        m += roofline_logits(&s->work, &p->model, p->parallel, (double)replica, &dec);
         out->decode_s +=
             roofline_seconds(&dec, &p->machine, KERNELS_PER_LAYER * s->work.layers, m, seconds);
         add_seconds(out->decode_op_s, seconds);

@@ -30,6 +30,13 @@ struct need {
 void capacity_need(const struct problem *p, const struct stage *s, const struct workload *w,
                    struct need *out, struct ck *ck);
 
+/* Scores, masks and tables the schemes keep for a sequence of that phase on one GPU of a stage
+ * (which holds its share of the layers), and what they need while its prompt is processed. */
+void capacity_extra(const struct problem *p, const struct stage *s, const struct phase *ph,
+                    uint64_t *persistent, uint64_t *transient);
+/* Host memory that is left for the cache, all replicas. */
+uint64_t capacity_host_room(const struct problem *p);
+
 /* Bytes `batch` sequences take of a pool: shared + (batch - 1) sequences + the larger of a
  * sequence and a prefill. */
 uint64_t need_bytes(const struct need *n, uint64_t batch, struct ck *ck);

@@ -231,6 +231,13 @@ static void op_bytes(struct explain *e)
         return;
     }
     put_weights(e);
+    if (e->op == OP_ELEMENTWISE && e->prefill)
+        explain_term(e,
+                     "%s x (%s x %s + %s) [sequences x (prompt x activations moved a token, "
+                     "passes counted, + the last token in layers that may be skipped)]",
+                     b, explain_count(e, e->p->workload.prompt),
+                     explain_real(e, e->p->whole_work.move_bytes[0]),
+                     explain_real(e, e->p->whole_work.move_bytes[1]));
     if (e->prefill)
         put_prefill_cache(e);
     else
@@ -252,12 +259,12 @@ static void op_bytes(struct explain *e)
 /* --- sums --------------------------------------------------------------------------------- */
 
 /* "a [qkv] + b [mlp] + ..." */
-const char *explain_sum(struct explain *e, const double v[N_OPS], bool collectives)
+const char *explain_sum(struct explain *e, const double v[N_OPS], bool all)
 {
     const char *s = "";
 
     for (int op = 0; op < N_OPS; op++)
-        if (v[op] > 0 && (collectives || op != OP_COLLECTIVE))
+        if (v[op] > 0 && (all || (op != OP_COLLECTIVE && op != OP_ELEMENTWISE)))
             s = arena_printf(e->a, "%s%s%s [%s]", s, *s ? " + " : "", explain_real(e, v[op]),
                              op_name((enum op)op));
     return *s ? s : "0";
@@ -377,8 +384,8 @@ const struct explain_rule explain_compute_rules[] = {
     {"compute.decode_context_tokens", "tokens",
      "the mean context of the decode: prompt and half the output", context},
     {"compute.prefill.flops", "FLOP", "sum over ops", flops},
-    {"compute.prefill.bytes", "bytes", "sum over ops, what goes between GPUs apart",
-     prefill_bytes},
+    {"compute.prefill.bytes", "bytes",
+     "sum over ops, what goes between GPUs and the activations apart", prefill_bytes},
     {"compute.prefill.passes_per_layer", "",
      "for each layer, how often it runs over the prompt", passes},
     {"compute.prefill.by_op.*.flops", "FLOP", flop_rule, op_flops},

@@ -46,8 +46,9 @@ void explain_put(struct explain *e, const char *fmt, ...) __attribute__((format(
 void explain_term(struct explain *e, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* "a [qkv] + b [mlp]", the ops that have a value; "0" where none has. */
-const char *explain_sum(struct explain *e, const double by_op[N_OPS], bool collectives);
+/* "a [qkv] + b [mlp]", the ops that have a value; "0" where none has. `all`: with what GPUs
+ * send each other and the activations of a prompt, which are neither weights nor cache. */
+const char *explain_sum(struct explain *e, const double by_op[N_OPS], bool all);
 
 /* Prompts up to this length are decoded token by token where layers read upward. */
 uint64_t explain_sequential_below(const struct problem *p);

@@ -40,6 +40,9 @@ static bool read_gpu(struct arena *a, const struct spec *s, const struct profile
         p->visible_bytes = u64_min(p->visible_bytes, s->hardware.memory_limit);
     p->host_bytes = s->hardware.host_memory;
     p->link_bytes_per_s = s->hardware.link > 0 ? s->hardware.link : p->gpu.link_bytes_per_s;
+    p->peer_bytes_per_s = s->hardware.peer_link > 0
+                              ? s->hardware.peer_link
+                              : gpu_peer_bytes_per_s(&p->gpu, p->link_bytes_per_s);
     return true;
 }
 
@@ -440,17 +443,16 @@ static struct machine machine_of(const struct problem *p)
 {
     const struct gpu *g = &p->gpu;
     double host = p->link_bytes_per_s * g->link_ratio;
-    double peer = g->nvlink_bytes_per_s > 0 ? g->nvlink_bytes_per_s / 2 * g->link_ratio : host;
 
     return (struct machine){
         .weight_bytes_per_s = g->bandwidth_bytes_per_s * g->weight_bandwidth_ratio,
         .cache_bytes_per_s = g->bandwidth_bytes_per_s * g->decode_bandwidth_ratio,
         .gemm_flop_per_s = achievable_flop_per_s(g, gemm_type(p->gemm_format)),
-        .attention_flop_per_s = achievable_flop_per_s(g, GPU_BF16),
+        .attention_flop_per_s = gpu_peak_flop_per_s(g, GPU_BF16, NULL) * g->attention_ratio,
         .kernel_launch_s = g->kernel_launch_s,
         .link_bytes_per_s = host,
-        .peer_bytes_per_s = p->gpus > 1 ? peer : 0,
-        .peer_latency_s = g->kernel_launch_s,
+        .peer_bytes_per_s = p->gpus > 1 ? p->peer_bytes_per_s : 0,
+        .peer_latency_s = g->peer_latency_s,
     };
 }
 

@@ -57,6 +57,7 @@ struct problem {
     uint64_t host_bytes;                 /* 0 = not given */
     double offload;                      /* share of the cache in host memory */
     double link_bytes_per_s;
+    double peer_bytes_per_s; /* between GPUs, as all-reduces see it */
     struct machine machine;
     struct workload workload;
 };

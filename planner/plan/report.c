@@ -316,12 +316,14 @@ static void add_capacity(cJSON *to, const struct problem *p, const struct plan *
     json_u64(o, "min_gpus", capacity_min_gpus(p, &p->workload, u64_max(p->workload.batch, 1)));
 }
 
-static double sum(const double v[N_OPS], bool collectives)
+/* Over the ops; `all`: with what GPUs send each other and the activations of a prompt, which
+ * are neither weights nor cache. */
+static double sum(const double v[N_OPS], bool all)
 {
     double s = 0;
 
     for (int op = 0; op < N_OPS; op++)
-        if (collectives || op != OP_COLLECTIVE)
+        if (all || (op != OP_COLLECTIVE && op != OP_ELEMENTWISE))
             s += v[op];
     return s;
 }
@@ -435,19 +437,23 @@ static void add_verdict(cJSON *to, const struct problem *p, const struct plan *p
 }
 
 /* The GPU's figures that this plan used, each with where it is from. */
-static void add_gpu_sources(cJSON *to, const struct gpu *g)
+static void add_gpu_sources(cJSON *to, const struct gpu *g, bool peers)
 {
     static const enum gpu_fact used[] = {
-        GPU_FACT_MEMORY_TOTAL,    GPU_FACT_MEMORY_USABLE,    GPU_FACT_BANDWIDTH,
-        GPU_FACT_PEAK + GPU_BF16, GPU_FACT_DECODE_BANDWIDTH, GPU_FACT_WEIGHT_BANDWIDTH,
-        GPU_FACT_GEMM_BF16,       GPU_FACT_KERNEL_LAUNCH,    GPU_FACT_LINK,
+        GPU_FACT_MEMORY_TOTAL,     GPU_FACT_MEMORY_USABLE,
+        GPU_FACT_BANDWIDTH,        GPU_FACT_PEAK + GPU_BF16,
+        GPU_FACT_DECODE_BANDWIDTH, GPU_FACT_WEIGHT_BANDWIDTH,
+        GPU_FACT_GEMM_BF16,        GPU_FACT_ATTENTION,
+        GPU_FACT_KERNEL_LAUNCH,    GPU_FACT_LINK,
+        GPU_FACT_PEER_BANDWIDTH,   GPU_FACT_PEER_LATENCY,
     };
+    size_t n = sizeof used / sizeof *used - (peers ? 0 : 2);
     cJSON *o = json_object(to, "gpu"), *facts;
 
     json_text(o, "name", g->name);
     json_text(o, "confidence", gpu_confidence_name(g->confidence));
     facts = json_object(o, "sources");
-    for (size_t i = 0; i < sizeof used / sizeof *used; i++)
+    for (size_t i = 0; i < n; i++)
         json_text(facts, gpu_fact_key(used[i]), g->origin[used[i]].source);
 }
 
@@ -462,7 +468,7 @@ static void add_provenance(cJSON *to, const struct report_in *in)
     json_text(m, "sources", p->model.sources && *p->model.sources ? p->model.sources : NULL);
     json_text(m, "confidence", p->model.confidence);
     if (p->gpu.name && *p->gpu.name)
-        add_gpu_sources(o, &p->gpu);
+        add_gpu_sources(o, &p->gpu, p->gpus > 1);
     list = json_list(o, "schemes");
     for (uint32_t i = 0; i < p->n_uses; i++) {
         cJSON *s = json_object(list, NULL);

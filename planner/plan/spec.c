@@ -42,6 +42,8 @@ static const struct field hardware_fields[] = {
     ROW(hardware.host_memory, "host_memory", F_BYTES, 1, 0, NULL, "host memory for offload"),
     ROW(hardware.link, "link", F_RATE, 1, 0, NULL,
         "host link, one way; default from the PCIe generation"),
+    ROW(hardware.peer_link, "peer_link", F_RATE, 1, 0, NULL,
+        "all-reduce bus bandwidth between GPUs; default NVLink, else 0.25 of the PCIe link"),
 };
 
 static const struct field parallel_fields[] = {

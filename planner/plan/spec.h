@@ -15,7 +15,8 @@ struct spec {
         const struct doc_node *gpu;                 /* name, `local`, or inline map */
         uint64_t memory, memory_limit, host_memory; /* bytes; 0 = not given */
         uint64_t count;                             /* GPUs; 0 = not given */
-        double link; /* bytes/s; 0 = from the GPU's PCIe generation */
+        double link;      /* bytes/s; 0 = from the GPU's PCIe generation */
+        double peer_link; /* bytes/s; 0 = the GPU's peer_bandwidth */
     } hardware;
 
     struct {

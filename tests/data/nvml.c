@@ -147,6 +147,13 @@ int nvmlSystemGetDriverVersion(char *text, unsigned size)
     return copy(text, size, "570.86.10");
 }
 
+/* 41 degrees; the second device has no sensor. */
+int nvmlDeviceGetTemperature(const void *device, int sensor, unsigned *celsius)
+{
+    *celsius = 41;
+    return sensor == 0 && !index_of(device) ? 0 : UNKNOWN;
+}
+
 int nvmlDeviceGetCudaComputeCapability(const void *device, int *major, int *minor)
 {
     *major = index_of(device) ? 12 : 9;

@@ -16,8 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(n <= DOCUMENTS);
     assert(ok == !diag_failed(d));
     assert(diag_exit(d) == (ok ? 0 : 3));
-    for (size_t i = 0; ok && i < n; i++)
+    for (size_t i = 0; ok && i < n; i++) {
         tree_round_trip(a, v[i]);
+        tree_yaml_round_trip(a, v[i]);
+    }
     arena_free(a);
     return 0;
 }

@@ -242,7 +242,7 @@ static void test_min_gpus(void **state)
 
 /* A roofline by hand: decode of one sequence at 80 cached tokens. Weights but the embedding:
  * (2,873,600 - 256,000) x 2 B = 5,235,200 B; cache 81 keys x 2048 B. All of it is memory-bound
- * at 1 TB/s; 4 x 9 launches. */
+ * at 1 TB/s, with the arithmetic that products do not hide; 4 x 9 launches. */
 static void test_roofline(void **state)
 {
     (void)state;
@@ -253,11 +253,13 @@ static void test_roofline(void **state)
     const struct gpu *g = &k->problem.gpu;
     double weights = 5235200 / (1e12 * g->weight_bandwidth_ratio),
            cache = 81 * 2048.0 / (1e12 * g->decode_bandwidth_ratio);
+    /* 2 FLOP a weight, a third of them not hidden: 2,617,600 less 2,304 of norms */
+    double exposed = 2 * (2617600.0 - 2304) / k->problem.machine.gemm_flop_per_s / 3;
     double written = 2048 / (1e12 * g->weight_bandwidth_ratio),
            launch = 36 * g->kernel_launch_s;
     kt_u64(p.decode_read_bytes, 81 * 2048);
     kt_u64(p.decode_write_bytes, 2048);
-    kt_rel(p.decode_s, weights + cache + written + launch, 1e-9);
+    kt_rel(p.decode_s, weights + exposed + cache + written + launch, 1e-9);
     kt_rel(p.tokens_per_s, 1 / p.decode_s, 1e-12);
     /* 2 FLOP a weight: (5,235,200 / 2 - 4 x 2 x 256 - 256 norms) x 2 + attention 4 layers x 4
      * heads x 64 x 2 x 2 x 81 */

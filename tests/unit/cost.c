@@ -486,6 +486,22 @@ static void test_collectives(void **state)
     kt_rel(t.bytes[OP_COLLECTIVE] + 1, 1, 1e-12);
 }
 
+/* Logits of 10 tokens over a vocabulary of 1000 on 4 ranks: each lacks three quarters. */
+static void test_logits(void **state)
+{
+    (void)state;
+    struct model m = {.vocab = 1000};
+    struct work head = {.samples = true}, none = {.samples = false};
+    struct tally t = {{0}, {0}};
+
+    kt_u64(roofline_logits(&none, &m, (struct parallel){4, 1, 1, 1, 1}, 10, &t), 0);
+    kt_u64(roofline_logits(&head, &m, (struct parallel){1, 1, 1, 1, 1}, 10, &t), 0);
+    kt_u64(roofline_logits(&head, &m, (struct parallel){4, 1, 1, 1, 1}, 0, &t), 0);
+    kt_rel(t.bytes[OP_COLLECTIVE] + 1, 1, 1e-12);
+    kt_u64(roofline_logits(&head, &m, (struct parallel){4, 1, 1, 1, 1}, 10, &t), 1);
+    kt_rel(t.bytes[OP_COLLECTIVE], 10 * 2 * 750, 1e-12);
+}
+
 /* The longer of memory and arithmetic time decides, op by op. */
 static void test_roofline_sides(void **state)
 {
@@ -500,15 +516,22 @@ static void test_roofline_sides(void **state)
     struct tally t = {{0}, {0}};
     double s[N_OPS];
     t.bytes[OP_MLP] = 200;       /* 2 s */
-    t.flop[OP_MLP] = 1000;       /* 1 s */
+    t.flop[OP_MLP] = 1500;       /* 1.5 s, of which a third is not hidden */
     t.bytes[OP_SCORES] = 50;     /* 1 s */
     t.flop[OP_SCORES] = 1500;    /* 3 s */
     t.bytes[OP_COLLECTIVE] = 40; /* 4 s and 2 x 0.5 s */
-    kt_rel(roofline_seconds(&t, &m, 8, 2, s), 2 + 3 + 2 + 5, 1e-12);
-    kt_rel(s[OP_MLP], 2, 1e-12);
+    kt_rel(roofline_seconds(&t, &m, 8, 2, s), 2.5 + 3 + 2 + 5, 1e-12);
+    kt_rel(s[OP_MLP], 2.5, 1e-12);
     kt_rel(s[OP_SCORES], 3, 1e-12);
     kt_rel(s[OP_LAUNCH], 2, 1e-12);
     kt_rel(s[OP_COLLECTIVE], 5, 1e-12);
+    kt_rel(roofline_fixed_s(&t, &m, 8, 2), 7, 1e-12);
+    t.flop[OP_MLP] = 3000; /* 3 s: as long as 2 and a third of it */
+    roofline_seconds(&t, &m, 8, 2, s);
+    kt_rel(s[OP_MLP], 3, 1e-12);
+    t.flop[OP_MLP] = 4000;
+    roofline_seconds(&t, &m, 8, 2, s);
+    kt_rel(s[OP_MLP], 4, 1e-12);
 }
 
 /* Expert reads: 8 layers of 16 experts, 2 a token; a step of one sequence reads 2/16 of them,
@@ -562,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_hybrid_stages),
         cmocka_unit_test(test_collectives),
+        cmocka_unit_test(test_logits),
         cmocka_unit_test(test_roofline_sides),
         cmocka_unit_test(test_expert_reads),
     };

@@ -333,6 +333,12 @@ static void inline_refused(void **state)
         {"{memory: 1GiB, efficiency: {link: 0}}",
          "1:35: error: 'link' in gpu.efficiency must be between "
          "0.01 and 1, found 0"},
+        {"{memory: 1GiB, peer_latency: 2s}",
+         "1:30: error: 'peer_latency' in gpu must be between 0s and 1s, found 2s"},
+        {"{memory: 1GiB, peer_bandwidth: 16GB}",
+         "1:32: error: 'peer_bandwidth' in gpu: expected a rate such as 936GB/s, found '16GB'"},
+        {"{memory: 1GiB, efficiency: {attention: 2}}",
+         "1:40: error: 'attention' in gpu.efficiency must be between 0.01 and 1, found 2"},
         {"{memory: 1GiB, confidence: D}",
          "1:28: error: 'confidence' in gpu must be one of A, B, "
          "C, given, found 'D'; did you mean 'A'?"},
@@ -400,6 +406,59 @@ static void peaks(void **state)
     assert_true(close_to(gpu_gemm_ratio(&b200, GPU_FP16), 0.688));
 }
 
+/* Between cards: what was measured of this one; over NVLink half of both directions at the
+ * link's share, and a launch; over PCIe 15.92 of 63.02 GB/s and 13.2 us, as measured on a host
+ * as shipped; nothing where no link is known. */
+static void peers(void **state)
+{
+    struct fixture *f = *state;
+    struct gpu h100 = load(f, "h100"), ada = load(f, "rtx-4090"),
+               server = load(f, "rtx-pro-6000-server"), g;
+
+    assert_true(close_to(h100.peer_bytes_per_s, 900e9 / 2 * 0.8));
+    assert_true(close_to(h100.peer_latency_s, 3e-6));
+    assert_true(h100.origin[GPU_FACT_PEER_BANDWIDTH].is_default);
+    assert_true(close_to(ada.peer_bytes_per_s, ada.link_bytes_per_s * 15.92 / 63.02));
+    assert_true(close_to(ada.peer_latency_s, 13.2e-6));
+    assert_non_null(strstr(ada.origin[GPU_FACT_PEER_BANDWIDTH].source, "a host as shipped"));
+    assert_true(close_to(server.peer_bytes_per_s, 15.92e9));
+    assert_true(close_to(server.peer_latency_s, 13.2e-6));
+    assert_false(server.origin[GPU_FACT_PEER_LATENCY].is_default);
+    /* a faster host link moves a default, not a measurement */
+    assert_true(close_to(gpu_peer_bytes_per_s(&ada, 63.02e9), 15.92e9));
+    assert_true(close_to(gpu_peer_bytes_per_s(&server, 100e9), 15.92e9));
+    assert_true(close_to(gpu_peer_bytes_per_s(&h100, 100e9), 360e9));
+    assert_true(gpu_inline(
+        f->a, doc_of(f, "{memory: 24GiB, peer_bandwidth: 40GB/s, peer_latency: 8us}"), f->d,
+        &g));
+    assert_true(close_to(g.peer_bytes_per_s, 40e9));
+    assert_true(close_to(g.peer_latency_s, 8e-6));
+    assert_true(gpu_inline(f->a, doc_of(f, "{memory: 24GiB}"), f->d, &g));
+    assert_true(g.peer_bytes_per_s == 0);
+    assert_null(g.origin[GPU_FACT_PEER_BANDWIDTH].source);
+}
+
+/* The Server Edition has slower memory than the Workstation Edition (12481 MHz x 2 x 512 bits);
+ * attention has a share of its own where it was timed, else that of the products. */
+static void editions(void **state)
+{
+    struct fixture *f = *state;
+    struct gpu server = load(f, "NVIDIA RTX PRO 6000 Blackwell Server Edition"),
+               workstation = load(f, "rtx-pro-6000"), h100 = load(f, "h100");
+
+    assert_string_equal(server.name, "rtx-pro-6000-blackwell-server");
+    assert_true(server.bandwidth_bytes_per_s > 12481e6 * 2 * 512 / 8 * 0.9999 &&
+                server.bandwidth_bytes_per_s < 12481e6 * 2 * 512 / 8 * 1.0001);
+    assert_true(close_to(workstation.bandwidth_bytes_per_s, 1792e9));
+    assert_true(close_to(server.attention_ratio, 0.58));
+    assert_false(server.origin[GPU_FACT_ATTENTION].is_default);
+    assert_true(close_to(h100.attention_ratio, h100.gemm_bf16_ratio));
+    assert_string_equal(h100.origin[GPU_FACT_ATTENTION].source,
+                        "default: as efficiency.gemm_bf16");
+    assert_string_equal(gpu_fact_key(GPU_FACT_ATTENTION), "efficiency.attention");
+    assert_string_equal(gpu_fact_key(GPU_FACT_LINK_SHARE), "efficiency.link");
+}
+
 /* Rates after line coding, 16 lanes: 4, 8, 15.75, 31.5, 63 and 121 GB/s. */
 static void pcie(void **state)
 {
@@ -438,6 +497,8 @@ int main(void)
         T(inline_all_refused),
         T(unknown_gpu),
         T(peaks),
+        T(peers),
+        T(editions),
         T(pcie),
         T(narrow_slot),
     };

@@ -69,6 +69,8 @@ static void test_two_devices(void **state)
     kt_u64(f.devices[0].reserved_bytes, (uint64_t)551 << 20);
     kt_u64(f.devices[0].free_bytes, (uint64_t)61008 << 20);
     assert_int_equal(f.devices[0].major, 9);
+    assert_int_equal(f.devices[0].temperature_c, 41);
+    assert_int_equal(f.devices[1].temperature_c, -1);
     kt_same(f.devices[1].name, "NVIDIA Prototype 9");
     kt_u64(f.devices[1].free_bytes, (uint64_t)48640 << 20);
     kt_u64(f.devices[1].link_generation, 5);
@@ -108,6 +110,7 @@ static void test_old_library(void **state)
     kt_u64(f.devices[0].free_bytes, (uint64_t)15 << 30);
     kt_u64(f.devices[0].reserved_bytes, 0);
     assert_int_equal(f.devices[0].major, 0);
+    assert_int_equal(f.devices[0].temperature_c, -1);
     kt_u64(f.devices[0].link_generation, 0);
     done(&l);
 }

@@ -136,3 +136,12 @@ bool scheme_bind(struct arena *a, enum scheme_axis axis, const struct doc_node *
     return bind_map(a, map, use->name, use->scheme->fields, use->scheme->nfields, ignored, d,
                     use->params);
 }
+
+void scheme_costs(const struct scheme_use *uses, uint32_t n, const struct layout *lay,
+                  const struct phase *ph, struct extra_cost *out)
+{
+    *out = (struct extra_cost){0};
+    for (uint32_t i = 0; i < n; i++)
+        if (uses[i].scheme->extra)
+            uses[i].scheme->extra(&uses[i], lay, ph, out);
+}
