@@ -1,6 +1,6 @@
-/* list - what is known: models, GPUs, engines, schemes, formats, workloads, policies; and the
- * GPUs of this machine. A list is made as JSON; the table shows some of its keys as columns, so
- * the two agree. */
+/* list - what is known: models, GPUs, engines, schemes, formats, workloads, scheduling
+ * policies, trace formats; and the GPUs of this machine. A list is made as JSON; the table
+ * shows some of its keys as columns, so the two agree. */
 #include "planner/cmd.h"
 
 #include <ctype.h>
@@ -11,13 +11,16 @@
 #include "planner/base/unit.h"
 #include "planner/plan/gpu_local.h"
 #include "planner/plan/json.h"
+#include "sim/sim.h"
 
 static int run(struct cmd_ctx *ctx);
 
 const struct command command_list = {
     .name = "list",
-    .summary = "what is known: models, GPUs, engines, schemes, formats, workloads, policies",
-    .usage = "list models|gpus [--local]|engines|schemes|formats|workloads|policies [TEXT]",
+    .summary =
+        "what is known: models, GPUs, engines, schemes, formats, workloads, policies, traces",
+    .usage =
+        "list models|gpus [--local]|engines|schemes|formats|workloads|policies|traces [TEXT]",
     .run = run,
     .options = CMD_PROFILES | CMD_FORMAT | CMD_OUTPUT | CMD_LOCAL,
 };
@@ -232,10 +235,25 @@ static void list_workloads(struct listing *l)
     }
 }
 
-/* Scheduling policies belong to the simulator. */
 static void list_policies(struct listing *l)
 {
-    (void)l;
+    for (size_t i = 0; policy_at(i); i++) {
+        cJSON *o = json_object(l->items, NULL);
+        json_text(o, "name", policy_name(policy_at(i)));
+        json_text(o, "summary", policy_summary(policy_at(i)));
+        json_text(o, "source", policy_source(policy_at(i)));
+    }
+}
+
+/* Formats of request traces that `sim` reads. */
+static void list_traces(struct listing *l)
+{
+    for (size_t i = 0; trace_format_at(i); i++) {
+        cJSON *o = json_object(l->items, NULL);
+        json_text(o, "name", trace_format_name(trace_format_at(i)));
+        json_text(o, "summary", trace_format_summary(trace_format_at(i)));
+        json_text(o, "source", trace_format_source(trace_format_at(i)));
+    }
 }
 
 /* --- kinds -------------------------------------------------------------------------------- */
@@ -262,7 +280,6 @@ static const struct kind {
     const char *name;
     void (*list)(struct listing *l);
     struct column columns[COLUMNS_MAX];
-    const char *empty; /* said where the list has nothing; NULL: "no ... match" */
 } kinds[] = {
     {"models",
      list_models,
@@ -273,8 +290,7 @@ static const struct kind {
       {"kv_layers", "with K/V", SHOW_COUNT},
       {"cache_bytes_per_token", "cache a token", SHOW_BYTES},
       {"max_position", "positions", SHOW_COUNT},
-      {"confidence", "confidence", SHOW_TEXT}},
-     NULL},
+      {"confidence", "confidence", SHOW_TEXT}}},
     {"gpus",
      list_gpus,
      {{"name", "GPU", SHOW_TEXT},
@@ -283,14 +299,12 @@ static const struct kind {
       {"bf16_flop_per_s", "bf16", SHOW_FLOP},
       {"fp8_flop_per_s", "fp8", SHOW_FLOP},
       {"architecture", "architecture", SHOW_TEXT},
-      {"confidence", "confidence", SHOW_TEXT}},
-     NULL},
+      {"confidence", "confidence", SHOW_TEXT}}},
     {"engines",
      list_engines,
      {{"name", "engine", SHOW_TEXT},
       {"block_tokens", "block", SHOW_COUNT},
-      {"summary", "summary", SHOW_TEXT}},
-     NULL},
+      {"summary", "summary", SHOW_TEXT}}},
     {"schemes",
      list_schemes,
      {{"axis", "axis", SHOW_TEXT},
@@ -299,27 +313,30 @@ static const struct kind {
       {"parameters", "parameters and defaults", SHOW_PARAMETERS},
       {"confidence", "confidence", SHOW_TEXT},
       {"source", "source", SHOW_TEXT},
-      {"unsupported", "not planned because", SHOW_TEXT}},
-     NULL},
+      {"unsupported", "not planned because", SHOW_TEXT}}},
     {"formats",
      list_formats,
      {{"use", "of", SHOW_TEXT},
       {"name", "format", SHOW_TEXT},
       {"bits_per_weight", "bits", SHOW_NUMBER},
       {"summary", "summary", SHOW_TEXT},
-      {"source", "source", SHOW_TEXT}},
-     NULL},
+      {"source", "source", SHOW_TEXT}}},
     {"workloads",
      list_workloads,
      {{"name", "workload", SHOW_TEXT},
       {"prompt_tokens", "prompt", SHOW_COUNT},
       {"output_tokens", "output", SHOW_COUNT},
-      {"summary", "summary", SHOW_TEXT}},
-     NULL},
+      {"summary", "summary", SHOW_TEXT}}},
     {"policies",
      list_policies,
-     {{"name", "policy", SHOW_TEXT}},
-     "there are no policies in this version: they belong to the simulator, which it does not have"},
+     {{"name", "policy", SHOW_TEXT},
+      {"summary", "summary", SHOW_TEXT},
+      {"source", "source", SHOW_TEXT}}},
+    {"traces",
+     list_traces,
+     {{"name", "trace", SHOW_TEXT},
+      {"summary", "summary", SHOW_TEXT},
+      {"source", "source", SHOW_TEXT}}},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
@@ -332,8 +349,7 @@ static const struct kind local_gpus = {"local_gpus",
                                         {"memory_total_bytes", "total", SHOW_BYTES},
                                         {"memory_free_bytes", "free", SHOW_BYTES},
                                         {"compute_capability", "capability", SHOW_TEXT},
-                                        {"driver", "driver", SHOW_TEXT}},
-                                       NULL};
+                                        {"driver", "driver", SHOW_TEXT}}};
 
 static const struct kind *kind_of(struct cmd_ctx *ctx, const char *word)
 {
@@ -352,7 +368,7 @@ static const struct kind *kind_of(struct cmd_ctx *ctx, const char *word)
         ctx->diag, DIAG_USAGE, (struct loc){0},
         near
             ? "there is no list of '%s'; did you mean '%s'?"
-            : "there is no list of '%s'; there are models, gpus, engines, schemes, formats, workloads and policies",
+            : "there is no list of '%s'; there are models, gpus, engines, schemes, formats, workloads, policies and traces",
         word, near);
     return NULL;
 }
@@ -459,8 +475,7 @@ static void print_table(struct arena *a, const struct kind *kind, const cJSON *i
     if (items->child)
         table_print(t, out);
     else
-        fprintf(out, "%s\n",
-                kind->empty ? kind->empty : arena_printf(a, "no %s match", kind->name));
+        fprintf(out, "no %s match\n", kind->name);
 }
 
 /* False: there is nothing to print, and the sink says why. */
@@ -482,7 +497,6 @@ static bool print(struct cmd_ctx *ctx, const struct cmd_options *opt, const stru
     if (opt->n_specs > 1)
         filter(l.items, opt->specs[1]);
     if (some && opt->format && !strcmp(opt->format, "json")) {
-        json_text(root, "note", l.items->child ? NULL : kind->empty);
         json_print(root, false, out);
     } else if (some) {
         print_table(ctx->arena, kind, l.items, out);
@@ -505,7 +519,7 @@ static int run(struct cmd_ctx *ctx)
     if (opt.n_specs < 1 || opt.n_specs > 2) {
         diag_add(
             ctx->diag, DIAG_USAGE, (struct loc){0},
-            "list takes models, gpus, engines, schemes, formats, workloads or policies, and a word to look for");
+            "list takes models, gpus, engines, schemes, formats, workloads, policies or traces, and a word to look for");
         return diag_exit(ctx->diag);
     }
     kind = kind_of(ctx, opt.specs[0]);
