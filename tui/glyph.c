@@ -1,0 +1,73 @@
+/* Widths and stand-ins of characters. The C library knows the widths of the current locale;
+ * what the program draws itself must not depend on that. */
+#include "tui/glyph.h"
+
+#include <wchar.h>
+
+struct stand_in {
+    uint32_t first, last;
+    char ascii;
+};
+
+/* The first range that holds a character decides. */
+static const struct stand_in stand_ins[] = {
+    {0x00a0, 0x00a0, ' '}, {0x00b0, 0x00b0, 'o'}, {0x00b1, 0x00b1, '+'},
+    {0x00b5, 0x00b5, 'u'}, {0x00b7, 0x00b7, '.'}, {0x00d7, 0x00d7, 'x'},
+    {0x03bc, 0x03bc, 'u'}, {0x2010, 0x2015, '-'}, {0x2018, 0x2019, '\''},
+    {0x201c, 0x201d, '"'}, {0x2022, 0x2022, '*'}, {0x2026, 0x2026, '~'},
+    {0x2039, 0x2039, '<'}, {0x203a, 0x203a, '>'}, {0x2190, 0x2190, '<'},
+    {0x2191, 0x2191, '^'}, {0x2192, 0x2192, '>'}, {0x2193, 0x2193, 'v'},
+    {0x2212, 0x2212, '-'}, {0x2248, 0x2248, '~'}, {0x2264, 0x2264, '<'},
+    {0x2265, 0x2265, '>'}, {0x2500, 0x2501, '-'}, {0x2502, 0x2503, '|'},
+    {0x2504, 0x2505, '-'}, {0x2506, 0x2507, ':'}, {0x2508, 0x2509, '-'},
+    {0x250a, 0x250b, ':'}, {0x250c, 0x254b, '+'}, {0x254c, 0x254d, '-'},
+    {0x254e, 0x254f, ':'}, {0x2550, 0x2550, '='}, {0x2551, 0x2551, '|'},
+    {0x2552, 0x2570, '+'}, {0x2571, 0x2571, '/'}, {0x2572, 0x2572, '\\'},
+    {0x2573, 0x2573, 'X'}, {0x2574, 0x257f, '-'}, {0x2580, 0x2580, '"'},
+    {0x2581, 0x2583, '_'}, {0x2584, 0x2588, '#'}, {0x2589, 0x258b, '#'},
+    {0x258c, 0x258f, '|'}, {0x2590, 0x2590, '|'}, {0x2591, 0x2591, '-'},
+    {0x2592, 0x2592, '+'}, {0x2593, 0x2593, '='}, {0x2594, 0x2594, '"'},
+    {0x2595, 0x2595, '|'}, {0x2596, 0x259f, ':'}, {0x25a0, 0x25a0, '#'},
+    {0x25a1, 0x25a1, 'o'}, {0x25b2, 0x25b3, '^'}, {0x25b4, 0x25b5, '^'},
+    {0x25b6, 0x25bb, '>'}, {0x25bc, 0x25bf, 'v'}, {0x25c0, 0x25c5, '<'},
+    {0x25c6, 0x25c8, '%'}, {0x25cb, 0x25cb, 'o'}, {0x25cf, 0x25cf, '*'},
+    {0x2713, 0x2714, 'v'}, {0x2715, 0x2718, 'x'}, {0x2800, 0x2800, ' '},
+    {0x2801, 0x28ff, '*'},
+};
+
+int glyph_columns(uint32_t cp)
+{
+    int w;
+
+    if (cp < 0x300 || (cp >= 0x2190 && cp <= 0x22ff) || (cp >= 0x2500 && cp <= 0x25fc) ||
+        (cp >= 0x2800 && cp <= 0x28ff))
+        return 1;
+    w = wcwidth((wchar_t)cp);
+    return w < 0 ? 1 : w;
+}
+
+char glyph_ascii(uint32_t cp)
+{
+    if (cp >= 0x20 && cp < 0x7f)
+        return (char)cp;
+    for (size_t i = 0; i < sizeof stand_ins / sizeof *stand_ins; i++)
+        if (cp >= stand_ins[i].first && cp <= stand_ins[i].last)
+            return stand_ins[i].ascii;
+    return '?';
+}
+
+size_t glyph_utf8(uint32_t cp, char out[5])
+{
+    size_t n = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+    static const unsigned char lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+
+    if (n == 1) {
+        out[0] = (char)cp;
+    } else {
+        for (size_t i = n - 1; i > 0; i--, cp >>= 6)
+            out[i] = (char)(0x80 | (cp & 0x3f));
+        out[0] = (char)(lead[n] | cp);
+    }
+    out[n] = '\0';
+    return n;
+}

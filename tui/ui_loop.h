@@ -1,0 +1,15 @@
+/* What the loop and the player need of the ui besides tui/ui.h. */
+#ifndef KVBUDGET_TUI_UI_LOOP_H
+#define KVBUDGET_TUI_UI_LOOP_H
+
+#include "tui/theme.h"
+#include "tui/ui.h"
+
+const struct theme *ui_theme(const struct ui *ui);
+const char *ui_screen(const struct ui *ui); /* id of the one shown */
+void ui_set_ascii(struct ui *ui);           /* chosen at the last visit; F2 undoes it */
+/* The line about the GPU of this machine, shown where nothing else is said; "" = none. */
+void ui_set_machine(struct ui *ui, const char *line);
+bool ui_wants_machine(const struct ui *ui); /* whether it would be seen */
+
+#endif
