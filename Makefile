@@ -234,8 +234,8 @@ bench: all $(BENCH)
 	@$(RUN_ENV) tests/bench/run $(BENCH)
 
 accuracy: all
-	@if [ -x tests/truth/run ]; then $(RUN_ENV) tests/truth/run; else \
-	  echo "accuracy: no tables yet; they come with the engines (tests/truth/run)"; fi
+	@$(RUN_ENV) tests/truth/run
+	@$(RUN_ENV) tests/truth/replay/run
 
 gpu:
 ifeq ($(GPU_SRC),)
