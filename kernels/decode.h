@@ -1,0 +1,69 @@
+/* Attention of one new query a sequence over the paged cache: a decode step of one layer.
+ *
+ *     out[s][h] = sum over visible tokens i of softmax_i(scale * q[s][h] . k_i) v_i
+ *
+ * with the K/V head h / (q_heads / heads). The cache is that of the layer's source: its own, or
+ * another layer's (any sharing map). Rows that eviction dropped are not in the cache any more;
+ * ragged views hold other rows for each head. A head that sees nothing gives zeros.
+ *
+ * A sequence's rows are split over blocks (flash decoding); with splits > 1 the parts go
+ * through `work` and a second kernel combines them. Every 16 query heads of a K/V head read its
+ * rows once. Sums are in fp32, matrix products in bf16, or in fp16 where the cache is fp16. */
+#ifndef KVBUDGET_KERNELS_DECODE_H
+#define KVBUDGET_KERNELS_DECODE_H
+
+#include "kernels/cache.h"
+#include "kernels/device.h"
+
+enum { DECODE_THREADS = 128, DECODE_SPLITS_MAX = 256, COMBINE_THREADS = 64 };
+
+struct decode_args {
+    struct cache_view c;    /* lengths: rows stored, the new token's own included if it is */
+    const void *q;          /* [sequences][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
+    void *out;              /* [sequences][q_heads][v.dim] of the same type */
+    void *work;             /* decode_work_bytes, fp32; NULL when splits is 1 */
+    float *lse;             /* [sequences][q_heads] ln(sum of exp(scale * q . k)); NULL: not
+                               wanted */
+    uint32_t q_heads;       /* a multiple of c.heads */
+    uint32_t splits;        /* 1..DECODE_SPLITS_MAX blocks share the rows of a head */
+    uint32_t hidden_tokens; /* newest rows that the query must not see: 1 where the diagonal is
+                               masked and the row of the token itself is stored */
+    uint32_t window_tokens; /* only the last so many of the others; 0 = all */
+    uint32_t sink_tokens;   /* and the first so many */
+    float scale;
+};
+
+/* Rows of a head that the query sees, of `length` stored: tokens [0, sinks) and
+ * [start, start + count - sinks). */
+struct decode_range {
+    uint32_t sinks, start, count;
+};
+
+DEV_SHARED struct decode_range decode_range(const struct decode_args *a, uint32_t length)
+{
+    struct decode_range r = {0, 0, length > a->hidden_tokens ? length - a->hidden_tokens : 0};
+
+    if (a->window_tokens && r.count > a->window_tokens) {
+        r.start = r.count - a->window_tokens;
+        r.sinks = a->sink_tokens < r.start ? a->sink_tokens : r.start;
+        r.count = r.sinks + a->window_tokens;
+    }
+    return r;
+}
+
+/* Rows that each split takes; the last ones may have fewer, or none. Whole steps of 16. */
+DEV_SHARED uint32_t decode_chunk(uint32_t count, uint32_t splits)
+{
+    uint32_t rows = count / splits + (count % splits != 0);
+
+    return (rows + 15) / 16 * 16;
+}
+
+uint64_t decode_work_bytes(const struct decode_args *a);
+enum device_status decode_run(struct device *d, const struct decode_args *a);
+
+/* What decode_run issues, both kernels; lengths: a copy in host memory. Useful are 2 (k.dim +
+ * v.dim) FLOP a query head and visible row. Adds to *t. */
+void decode_traffic(const struct decode_args *a, const uint32_t *lengths, struct traffic *t);
+
+#endif

@@ -1,0 +1,94 @@
+/* Attention of many new queries a sequence over the paged cache: a prompt, or a chunk of one,
+ * in one layer.
+ *
+ *     out[r][h] = sum over visible tokens j of softmax_j(scale * q[r][h] . k_j) v_j
+ *
+ * with the K/V head h / (q_heads / heads). The chunks of the sequences follow each other in q
+ * and out; sequence s has rows first[s] .. first[s + 1] - 1. Keys and values are in the cache
+ * of the layer's source (any sharing map), those of the chunk's own tokens included: they were
+ * appended before. Query i of a chunk belongs to row offset + i of the cache, and sees
+ *
+ *     end = offset + i + 1 - hidden_tokens         tokens j < end that are stored,
+ *     window_tokens > 0                            of them j >= end - window_tokens
+ *     sink_tokens                                  and j < sink_tokens
+ *
+ * A query that sees nothing gives zeros. Sums are in fp32, products in bf16, or in fp16 where
+ * the cache is fp16.
+ *
+ * A block takes 128 (wide heads: 64) rows of a K/V head. A row is a query head of a token, the
+ * heads of a group next to each other: they share every read of K and V, and a tile spans so
+ * few tokens that little is computed beyond the diagonal. K and V come through shared memory,
+ * up to 64 tokens a step; K of the next step is under way while V of this one is used, and V
+ * while K is. Structure: FlashAttention-2, arXiv:2307.08691. */
+#ifndef KVBUDGET_KERNELS_PREFILL_H
+#define KVBUDGET_KERNELS_PREFILL_H
+
+#include "kernels/cache.h"
+#include "kernels/device.h"
+
+enum { PREFILL_THREADS = 128 };
+
+struct prefill_args {
+    struct cache_view c;    /* lengths: rows stored, normally offset + rows of the chunk */
+    const void *q;          /* [rows][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
+    void *out;              /* [rows][q_heads][v.dim] of the same type */
+    float *lse;             /* [rows][q_heads] ln(sum of exp(scale * q . k)), or NULL */
+    const uint32_t *first;  /* [sequences + 1], ascending from 0 */
+    const uint32_t *offset; /* as c.lengths: index of the chunk's first token */
+    uint32_t q_heads;       /* a multiple of c.heads */
+    uint32_t longest;       /* rows of the longest chunk, or more */
+    uint32_t hidden_tokens; /* 0, or 1 where the diagonal is masked */
+    uint32_t window_tokens; /* 0 = all */
+    uint32_t sink_tokens;   /* only with a window */
+    float scale;            /* above 0 */
+};
+
+/* Head sizes that have a kernel of their own, in bf16. */
+DEV_SHARED bool prefill_is_sized(const struct prefill_args *a)
+{
+    uint32_t dk = a->c.k.dim, dv = a->c.v.dim;
+
+    return a->c.k.store == STORE_BF16 && a->c.v.store == STORE_BF16 &&
+           ((dk == dv && (dk == 64 || dk == 128 || dk == 256)) || (dk == 192 && dv == 128));
+}
+
+struct prefill_tile { /* rows of a block, tokens of a step: within 99 KiB, fp16 within 64 KiB */
+    uint32_t rows, keys;
+};
+
+DEV_SHARED struct prefill_tile prefill_tile(const struct prefill_args *a)
+{
+    bool fp16 = a->c.k.store == STORE_FP16;
+    bool tall = a->c.k.dim <= (fp16 ? 128 : 192) && a->c.v.dim <= 128;
+    struct prefill_tile w = {tall ? 128u : 64u, tall || !fp16 ? 32u : 16u};
+
+    w.keys = tall && prefill_is_sized(a) ? 64 : w.keys;
+    return w;
+}
+
+/* Rows of the cache that a query sees: tokens [0, sinks) and [start, end). */
+struct prefill_view {
+    uint32_t sinks, start, end;
+};
+
+/* Query i of a chunk at `offset`, with `length` rows stored. */
+DEV_SHARED struct prefill_view prefill_sees(const struct prefill_args *a, uint32_t offset,
+                                            uint32_t length, uint32_t i)
+{
+    uint32_t past = offset + i + 1, end = past > a->hidden_tokens ? past - a->hidden_tokens : 0;
+    uint32_t w = a->window_tokens, start = w && end > w ? end - w : 0;
+    struct prefill_view v = {a->sink_tokens, start, end < length ? end : length};
+
+    v.start = v.start < v.end ? v.start : v.end;
+    v.sinks = v.sinks < v.start ? v.sinks : v.start;
+    return v;
+}
+
+enum device_status prefill_run(struct device *d, const struct prefill_args *a);
+
+/* What prefill_run issues; first, offset and lengths: copies in host memory. Useful are
+ * 2 (k.dim + v.dim) FLOP a query head and visible token. Adds to *t. */
+void prefill_traffic(const struct prefill_args *a, const uint32_t *first,
+                     const uint32_t *offset, const uint32_t *lengths, struct traffic *t);
+
+#endif

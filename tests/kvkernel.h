@@ -1,0 +1,145 @@
+/* What the tests of kernels share: a CPU device with poisoned memory, data going there and
+ * back, tallies compared, and random numbers. *state is a struct kk *. */
+#ifndef KVBUDGET_TESTS_KVKERNEL_H
+#define KVBUDGET_TESTS_KVKERNEL_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/device.h"
+#include "planner/base/rng.h"
+#include "tests/kvtest.h"
+
+struct kk {
+    struct arena *a;
+    struct device *d;
+    struct rng rng;
+};
+
+static inline int kk_open_with(void **state, bool reversed)
+{
+    struct device_options o = {.poison = true, .reversed = reversed};
+    struct kk *k = calloc(1, sizeof *k);
+    struct device_text why;
+
+    k->a = arena_new();
+    k->rng.s = kt_seed(7);
+    *state = k;
+    return device_open("cpu", &o, &k->d, &why) == DEVICE_OK ? 0 : -1;
+}
+
+static inline int kk_open(void **state)
+{
+    return kk_open_with(state, false);
+}
+
+static inline int kk_open_reversed(void **state)
+{
+    return kk_open_with(state, true);
+}
+
+static inline int kk_close(void **state)
+{
+    struct kk *k = *state;
+
+    device_close(k->d);
+    arena_free(k->a);
+    free(k);
+    return 0;
+}
+
+#define kk_test(f) cmocka_unit_test_setup_teardown(f, kk_open, kk_close)
+#define kk_reversed(f)                                                                         \
+    {                                                                                          \
+#f " reversed", f, kk_open_reversed, kk_close, NULL                                    \
+    }
+
+#define kk_ok(k, s) kk_ok_at((k), (s), __FILE__, __LINE__)
+static inline void kk_ok_at(struct kk *k, enum device_status s, const char *file, int line)
+{
+    if (s != DEVICE_OK) {
+        print_error("%s:%d: %s\n", file, line, device_error(k->d));
+        _fail(file, line);
+    }
+}
+
+static inline void kk_refused(struct kk *k, enum device_status s, const char *text)
+{
+    assert_int_equal(s, DEVICE_BAD_ARGUMENT);
+    assert_string_equal(device_error(k->d), text);
+}
+
+static inline void kk_unsupported(struct kk *k, enum device_status s, const char *text)
+{
+    assert_int_equal(s, DEVICE_UNSUPPORTED);
+    assert_string_equal(device_error(k->d), text);
+}
+
+static inline void *kk_new(struct kk *k, enum tag tag, uint64_t bytes)
+{
+    void *p = NULL;
+
+    kk_ok(k, device_alloc(k->d, bytes, tag, &p));
+    return p;
+}
+
+static inline void *kk_put(struct kk *k, enum tag tag, const void *from, uint64_t bytes)
+{
+    void *p = kk_new(k, tag, bytes);
+
+    kk_ok(k, device_upload(k->d, p, from, bytes));
+    return p;
+}
+
+static inline void kk_get(struct kk *k, void *to, const void *from, uint64_t bytes)
+{
+    kk_ok(k, device_sync(k->d));
+    kk_ok(k, device_download(k->d, to, from, bytes));
+}
+
+static inline void *kk_random(struct kk *k, uint64_t bytes)
+{
+    uint8_t *p = arena_alloc(k->a, bytes, 1);
+
+    for (uint64_t i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(rng_next(&k->rng) >> 32);
+    return p;
+}
+
+/* About normal, mean 0, deviation 1. */
+static inline double kk_normal(struct kk *k)
+{
+    double sum = 0;
+
+    for (int i = 0; i < 12; i++)
+        sum += rng_unit(&k->rng);
+    return sum - 6;
+}
+
+/* Every figure of the tally, exactly. */
+static inline void kk_tally(struct kk *k, const struct tally *want)
+{
+    static const char *const names[] = {"weights", "k",    "v",         "state",
+                                        "tables",  "work", "activation"};
+    struct tally got;
+
+    kk_ok(k, device_tally(k->d, &got));
+    for (int i = 0; i < N_TAGS; i++) {
+        if (got.issued.read_bytes[i] != want->issued.read_bytes[i] ||
+            got.issued.written_bytes[i] != want->issued.written_bytes[i] ||
+            got.unique_read_bytes[i] != want->unique_read_bytes[i] ||
+            got.unique_written_bytes[i] != want->unique_written_bytes[i])
+            print_error("the bytes of %s:\n", names[i]);
+        kt_u64(got.issued.read_bytes[i], want->issued.read_bytes[i]);
+        kt_u64(got.issued.written_bytes[i], want->issued.written_bytes[i]);
+        kt_u64(got.unique_read_bytes[i], want->unique_read_bytes[i]);
+        kt_u64(got.unique_written_bytes[i], want->unique_written_bytes[i]);
+    }
+    kt_u64(got.issued.tensor_flop, want->issued.tensor_flop);
+    kt_u64(got.issued.vector_flop, want->issued.vector_flop);
+    kt_u64(got.issued.useful_flop, want->issued.useful_flop);
+    kt_u64(got.issued.exps, want->issued.exps);
+    kt_u64(got.launches, want->launches);
+}
+
+#endif
