@@ -2,6 +2,7 @@
  */
 #include "planner/cmd.h"
 
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ enum own {
     OWN_UNLIMITED_CACHE,
     OWN_STEPS,
     OWN_STEP_OVERHEAD,
+    OWN_STEP_LAG,
     OWN_EVERY_STEP,
     OWN_TTFT,
     OWN_TPOT,
@@ -68,6 +70,8 @@ static const struct cmd_option own_options[] = {
     [OWN_UNLIMITED_CACHE] = {"unlimited-cache", NULL, "the pool never runs out"},
     [OWN_STEPS] = {"steps", "FILE", "measured step times (CSV) in place of the roofline"},
     [OWN_STEP_OVERHEAD] = {"step-overhead", "TIME", "what the engine adds to each step"},
+    [OWN_STEP_LAG] = {"step-lag", "N",
+                      "steps are composed N (0 or 1) ahead; as the engine does otherwise"},
     [OWN_EVERY_STEP] = {"every-step", NULL, "step by step: slow, the same figures"},
     [OWN_TTFT] = {"ttft", "TIME", "limit of the time to the first token"},
     [OWN_TPOT] = {"tpot", "TIME", "limit of the time a token after it"},
@@ -177,6 +181,16 @@ static bool take_router(struct cmd_ctx *ctx, const struct cmd_options *opt, enum
     return wrong(ctx, opt, OWN_ROUTER, "round-robin, least-loaded or prefix-aware");
 }
 
+static bool take_lag(struct cmd_ctx *ctx, const struct cmd_options *opt, enum sim_ahead *out)
+{
+    const char *word = opt->own[OWN_STEP_LAG];
+
+    if (!word)
+        return true;
+    *out = !strcmp(word, "0") ? SIM_AHEAD_OFF : SIM_AHEAD_ON;
+    return !strcmp(word, "0") || !strcmp(word, "1") || wrong(ctx, opt, OWN_STEP_LAG, "0 or 1");
+}
+
 static bool take_sim(struct cmd_ctx *ctx, const struct cmd_options *opt, struct asked *to)
 {
     struct sim_options *s = &to->sim;
@@ -184,6 +198,7 @@ static bool take_sim(struct cmd_ctx *ctx, const struct cmd_options *opt, struct 
 
     ok = take_replicas(ctx, opt, OWN_PREFILL_REPLICAS, &s->prefill_replicas) && ok;
     ok = take_router(ctx, opt, &s->router) && ok;
+    ok = take_lag(ctx, opt, &s->ahead) && ok;
     if (opt->own[OWN_TRANSFER] &&
         (unit_parse_rate(opt->own[OWN_TRANSFER], &s->transfer_bytes_per_s) != UNIT_OK ||
          !(s->transfer_bytes_per_s > 0)))
@@ -289,7 +304,17 @@ static bool take_options(struct cmd_ctx *ctx, const struct cmd_options *opt, str
  * ---------------------------------------------------------------------------------
  */
 
-static void show_progress(void *to, const struct trace *t, const struct sim_now *now)
+/* A signal to end waits; while simulations run they are held back (hold_endings). */
+static bool interrupted(void)
+{
+    sigset_t s;
+
+    return sigpending(&s) == 0 &&
+           (sigismember(&s, SIGINT) == 1 || sigismember(&s, SIGTERM) == 1 ||
+            sigismember(&s, SIGHUP) == 1);
+}
+
+static bool show_progress(void *to, const struct trace *t, const struct sim_now *now)
 {
     struct job *j = to;
     struct timespec at;
@@ -299,15 +324,18 @@ static void show_progress(void *to, const struct trace *t, const struct sim_now 
                        : (double)(now->done + now->rejected) / (double)j->asked.arrivals.count;
     char done[32];
 
+    if (interrupted())
+        return false;
     if (!j->progress || clock_gettime(CLOCK_MONOTONIC, &at) != 0 ||
         (at.tv_sec - j->shown.tv_sec) * 10 + (at.tv_nsec - j->shown.tv_nsec) / 100000000 < 1)
-        return;
+        return true;
     j->shown = at;
     fprintf(j->ctx->err,
             "\r\033[K%3.0f %% %s requests, %.0f s simulated, %llu running, %llu waiting",
             100 * (share < 1 ? share : 1), unit_format_count(now->done, done, sizeof done),
             now->time_s, (unsigned long long)now->running, (unsigned long long)now->waiting);
     fflush(j->ctx->err);
+    return true;
 }
 
 static void clear_progress(struct job *j)
@@ -320,20 +348,6 @@ static void clear_progress(struct job *j)
 /* --- one spec
  * ---------------------------------------------------------------------------------
  */
-
-/* What an engine does unless told otherwise: vLLM from 0.8 on (its V1), SGLang and TensorRT-LLM
- * reuse prefixes; llama.cpp's slots and transformers keep nothing of other sequences. */
-static bool reuses_prefixes(const struct problem *p, struct diag *d)
-{
-    const char *name = p->engine->name;
-    uint32_t version = ENGINE_NEWEST;
-
-    if (!strcmp(name, "llamacpp") || !strcmp(name, "hf"))
-        return false;
-    return strcmp(name, "vllm") != 0 || !p->settings.version ||
-           !engine_version(p->settings.version, p->spec->engine_at, d, &version) ||
-           version >= ENGINE_VERSION(0, 8, 0);
-}
 
 static struct trace *open_trace(struct job *j, const struct cmd_case *c)
 {
@@ -444,8 +458,8 @@ static bool simulate(struct job *j, const struct cmd_case *c, struct run_in *in,
 {
     struct arena *a = j->ctx->arena;
 
-    in->options.prefix_cache = !j->opt->own[OWN_NO_PREFIX_CACHE] && trace_hashed(in->trace) &&
-                               reuses_prefixes(&c->problem, c->diag);
+    in->options.prefix_cache =
+        !j->opt->own[OWN_NO_PREFIX_CACHE] && sim_reuses_prefixes(&c->problem, c->diag);
     if (j->opt->own[OWN_FIND_RATE]) {
         if (!run_find_rate(a, in, j->asked.percentile, c->diag, search))
             return false;
@@ -456,7 +470,13 @@ static bool simulate(struct job *j, const struct cmd_case *c, struct run_in *in,
     in->series = j->series.f;
     in->requests = j->requests.f;
     in->plot = j->plot.f != NULL;
-    return run_sim(a, in, c->diag, run);
+    if (!run_sim(a, in, c->diag, run))
+        return false;
+    if (in->options.prefix_cache && !run->caches && trace_hashed(in->trace))
+        diag_add(c->diag, DIAG_WARN, c->problem.spec->at,
+                 "what prompts share is computed again: not every layer keeps every token of a "
+                 "prompt in whole blocks (windows, recurrent states, dropped tokens)");
+    return true;
 }
 
 static bool run_case(struct job *j, const struct cmd_case *c)
@@ -510,15 +530,32 @@ static void pass_on(struct cmd_ctx *ctx, const struct cmd_case *c, size_t from)
     }
 }
 
+/* Ctrl-C waits until the temporary files are gone. A trace from standard input may keep the
+ * program waiting, so there it does not. */
+static void hold_endings(const struct job *j, sigset_t *before)
+{
+    const char *trace = j->opt->own[OWN_TRACE];
+    bool standard = trace && !strcmp(trace, "-");
+    sigset_t s;
+
+    sigemptyset(&s);
+    sigaddset(&s, SIGINT);
+    sigaddset(&s, SIGTERM);
+    sigaddset(&s, SIGHUP);
+    sigprocmask(SIG_BLOCK, standard ? NULL : &s, before);
+}
+
 static void run_cases(struct job *j, struct cmd_case *cases, size_t n)
 {
     struct cmd_ctx *ctx = j->ctx;
     size_t done = 0;
+    sigset_t held;
 
     j->n = n;
     if (!file_create(ctx->arena, j->opt->output, ctx->out, ctx->diag, &j->out))
         return;
-    for (size_t i = 0; i < n; i++) {
+    hold_endings(j, &held);
+    for (size_t i = 0; i < n && !interrupted(); i++) {
         size_t from = cases[i].diag ? diag_count(cases[i].diag) : 0;
         if (!cases[i].ok)
             continue;
@@ -526,10 +563,11 @@ static void run_cases(struct job *j, struct cmd_case *cases, size_t n)
         pass_on(ctx, &cases[i], from);
         cmd_diagnostics(ctx, j->opt);
     }
-    if (done)
+    if (done && !interrupted())
         (void)!file_commit(&j->out, ctx->diag);
     else
         file_abandon(&j->out);
+    sigprocmask(SIG_SETMASK, &held, NULL);
 }
 
 static int run(struct cmd_ctx *ctx)

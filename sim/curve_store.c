@@ -94,6 +94,7 @@ bool curve_store_build(const struct problem *p, uint32_t stage, struct diag *d,
                        struct curve_store *out)
 {
     const struct stage *s = &p->stages[stage];
+    uint64_t asked = p->workload.prompt + p->workload.output;
 
     *out = (struct curve_store){.units = s->budget.kv_pool_bytes, .unit_bytes = 1};
     if (s->budget.reserved) {
@@ -114,6 +115,11 @@ bool curve_store_build(const struct problem *p, uint32_t stage, struct diag *d,
         add_host(p, out);
     if (out->units && !s->budget.short_bytes)
         return true;
+    if (out->slot_tokens && !s->budget.short_bytes && out->slot_tokens < asked)
+        return diag_add(
+            d, DIAG_INFEASIBLE, p->spec->at,
+            "a slot holds %llu tokens, workload.prompt and workload.output are %llu",
+            (unsigned long long)out->slot_tokens, (unsigned long long)asked);
     return diag_add(d, DIAG_INFEASIBLE, p->spec->at,
                     "there is no memory for a cache on stage %u: nothing can be simulated",
                     stage + 1);

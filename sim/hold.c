@@ -143,6 +143,20 @@ void hold_set(struct replica *r, uint32_t id, const struct hold *h)
     q->piece_clock = p->clock;
 }
 
+void hold_freeze(struct replica *r, uint32_t id)
+{
+    struct sim_pool *p = &r->pool;
+    struct seq_held *mine = seq_held(r->seqs, id);
+    struct seq *q = &r->seqs->items[id];
+
+    for (uint32_t i = 0; i < p->n_lanes; i++) {
+        mine[i].tokens += mine[i].slope * (p->clock - q->piece_clock);
+        sim_pool_track(p, i, mine[i].tokens, mine[i].slope, -1);
+        mine[i].slope = 0;
+    }
+    q->piece_clock = p->clock;
+}
+
 /* Whole blocks of the prompt that the trace has hashes for. */
 static uint64_t named_blocks(const struct replica *r, const struct request *q)
 {

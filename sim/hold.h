@@ -26,6 +26,8 @@ void hold_most(const struct replica *r, uint64_t n, uint64_t decoded, uint64_t u
 void hold_more(const struct replica *r, uint32_t id, const struct hold *h, uint64_t units[]);
 /* Makes it so: takes or gives pages, and begins to grow. */
 void hold_set(struct replica *r, uint32_t id, const struct hold *h);
+/* It grows no more and keeps what it holds. */
+void hold_freeze(struct replica *r, uint32_t id);
 /* Gives everything back. `again`: it was preempted and will want its whole blocks again, those
  * no hash of the trace names too; they stay in the prefix cache for it. */
 void hold_drop(struct replica *r, uint32_t id, bool again);

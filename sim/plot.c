@@ -81,7 +81,7 @@ struct drawing {
     uint64_t n;
     double width_s, span_s;
     FILE *out;
-};
+}; /* n: the last row is left out, which is not over when the last request ends */
 
 static void escape(const char *s, FILE *out)
 {
@@ -141,6 +141,8 @@ static const char *clock_text(struct arena *a, double s, double step)
 {
     uint64_t whole = (uint64_t)(s + 0.5);
 
+    if (step < 1)
+        return arena_printf(a, "%.6g ms", 1000 * s);
     if (step < 60)
         return arena_printf(a, "%.6g s", s);
     if (whole >= 86400 && step >= 86400)
@@ -260,6 +262,7 @@ void plot_svg(struct arena *a, const struct series *points, const struct plot_te
 
     g.rows = series_rows(points, &g.n);
     g.span_s = g.n ? (double)g.n * g.width_s : 1;
+    g.n -= g.n > 1;
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
             "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"

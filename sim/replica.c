@@ -54,13 +54,11 @@ bool replica_init(struct replica *r, struct arena *a, const struct sim_options *
     if (r->pool.stores[0].slot_tokens)
         r->max_len = r->max_len ? u64_min(r->max_len, r->pool.stores[0].slot_tokens)
                                 : r->pool.stores[0].slot_tokens;
-    if (opt->prefix_cache && !sim_pool_cache(&r->pool))
-        diag_add(
-            d, DIAG_WARN, r->problem->spec->at,
-            "prefix caching is off: not every layer keeps every token of a prompt in whole "
-            "blocks (windows, recurrent states, dropped tokens)");
+    if (opt->prefix_cache)
+        (void)sim_pool_cache(&r->pool);
     r->every_step = opt->every_step;
     r->check = opt->check;
+    r->ahead = opt->ahead == SIM_AHEAD_ON;
     r->policy = opt->policy;
     r->finish.arena = r->bend.arena = a;
     for (uint32_t s = 0; s < r->steps->n_stages; s++)
@@ -213,13 +211,14 @@ static void leave(struct replica *r, uint32_t id, bool again)
         replica_pause(r, id);
     if (r->partial == id)
         r->partial = SEQ_NONE;
+    r->ended_places -= q->state == SEQ_ENDED;
     seq_unlink(r->seqs, &r->running, id);
     hold_drop(r, id, again);
     replica_unreserve(r, q);
 }
 
-/* Tells what became of it, and forgets it; it is in no list. */
-static void end_seq(struct replica *r, uint32_t id, enum request_end end, double time_s)
+/* Tells what became of it. */
+static void tell_end(struct replica *r, uint32_t id, enum request_end end, double time_s)
 {
     struct seq *q = &r->seqs->items[id];
     struct outcome o = {.request = q->request,
@@ -240,6 +239,12 @@ static void end_seq(struct replica *r, uint32_t id, enum request_end end, double
         r->now.rejected++;
     if (r->sink->outcome)
         r->sink->outcome(r->sink->to, &o);
+}
+
+/* The same for one that is in no list, and forgets it. */
+static void end_seq(struct replica *r, uint32_t id, enum request_end end, double time_s)
+{
+    tell_end(r, id, end, time_s);
     seq_free(r->seqs, id);
 }
 
@@ -271,6 +276,12 @@ void replica_preempt(struct replica *r, uint32_t id)
 {
     struct seq *q = &r->seqs->items[id];
 
+    if (q->state == SEQ_ENDED) {
+        leave(r, id, false);
+        q->state = SEQ_GONE;
+        r->preempted++;
+        return;
+    }
     leave(r, id, true);
     q->state = SEQ_WAITING;
     q->n = q->request.prompt_tokens + q->generated;
@@ -286,6 +297,28 @@ void replica_preempt(struct replica *r, uint32_t id)
         seq_push_back(r->seqs, &r->waiting, id);
     else
         seq_push_front(r->seqs, &r->waiting, id);
+}
+
+void replica_notice(struct replica *r, bool ahead)
+{
+    uint32_t id;
+
+    while ((id = r->late.head) && (!ahead || r->seqs->items[id].noticed < r->now.steps)) {
+        seq_unlink(r->seqs, &r->late, id);
+        seq_push_back(r->seqs, &r->waiting, id);
+    }
+}
+
+void replica_release(struct replica *r)
+{
+    for (uint32_t id = r->ended, next; id; id = next) {
+        next = r->seqs->items[id].after;
+        if (r->seqs->items[id].state == SEQ_ENDED)
+            leave(r, id, false);
+        seq_free(r->seqs, id);
+    }
+    r->ended = r->last_ended = SEQ_NONE;
+    r->sent_places = 0;
 }
 
 /* --- the segment ------------------------------------------------------------------------ */
@@ -307,6 +340,8 @@ bool replica_start(struct replica *r, double time_s)
 {
     assert(!r->busy && time_s >= r->now.time_s);
     r->now.time_s = time_s;
+    r->late_s = 0;
+    r->late_n = 0;
     if (!schedule_compose(r, time_s)) {
         if (r->policy->ran)
             r->policy->ran(r, 0);
@@ -329,38 +364,54 @@ static double step_end_s(const struct replica *r, uint64_t steps)
     return r->seg.run_s + step_sum_s(&r->seg.line, steps);
 }
 
+static void shorten(struct replica *r, uint64_t steps)
+{
+    if (steps >= r->seg.steps)
+        return;
+    r->seg.steps = steps;
+    r->seg.end_s = step_end_s(r, steps);
+}
+
 void replica_shorten(struct replica *r, double time_s)
 {
-    if (!r->busy || time_s >= r->seg.end_s)
-        return;
-    r->seg.steps = steps_until(r, time_s);
-    r->seg.end_s = step_end_s(r, r->seg.steps);
+    if (r->busy && time_s < r->seg.end_s)
+        shorten(r, steps_until(r, time_s));
 }
 
 void replica_arrive(struct replica *r, uint32_t id, double time_s)
 {
     struct seq *q = &r->seqs->items[id];
+    uint64_t steps = r->busy ? steps_until(r, time_s) : 0;
+    double queued_s = steps ? step_end_s(r, steps) : time_s;
 
-    seq_push_back(r->seqs, &r->waiting, id);
+    seq_push_back(r->seqs, &r->late, id);
+    r->late_s += time_s - r->now.time_s;
+    r->late_n++;
+    q->noticed = r->now.steps + steps;
     if (!q->whole)
-        q->queued_s = time_s;
-    if (!r->busy)
-        return;
-    if (!r->seg.closed)
-        replica_shorten(r, time_s);
-    if (q->whole)
-        return;
-    q->queued_s = step_end_s(r, steps_until(r, time_s));
-    if (q->queued_s < time_s)
-        q->queued_s = time_s;
+        q->queued_s = queued_s > time_s ? queued_s : time_s;
+    if (steps && !r->seg.closed)
+        shorten(r, steps + r->ahead);
 }
 
 /* --- its end ------------------------------------------------------------------------------ */
 
 static void finish(struct replica *r, uint32_t id)
 {
-    leave(r, id, false);
-    end_seq(r, id, REQUEST_DONE, r->seg.end_s);
+    struct seq *q = &r->seqs->items[id];
+
+    tell_end(r, id, REQUEST_DONE, r->seg.end_s);
+    if (q->state == SEQ_DECODE)
+        replica_pause(r, id);
+    hold_freeze(r, id);
+    q->state = SEQ_ENDED;
+    r->ended_places++;
+    q->after = SEQ_NONE;
+    if (r->last_ended)
+        r->seqs->items[r->last_ended].after = id;
+    else
+        r->ended = id;
+    r->last_ended = id;
 }
 
 static void prompt_done(struct replica *r, uint32_t id)
@@ -388,6 +439,7 @@ static void prompt_done(struct replica *r, uint32_t id)
     q->state = SEQ_SENDING;
     q->home = r->index;
     r->lent++;
+    r->sent_places++;
     r->sent(r->owner, r, id);
 }
 
@@ -448,6 +500,15 @@ static void tell_span(struct replica *r, struct sim_span *out)
         r->sink->span(r->sink->to, out);
 }
 
+/* The queue since now.time_s: it only grows, by those who arrived meanwhile. */
+static double mean_waiting(const struct replica *r, double end_s)
+{
+    double last = (double)(r->waiting.n + r->late.n), came = (double)r->late_n,
+           whole = end_s - r->now.time_s, before = whole > 0 ? r->late_s / whole : came;
+
+    return last - (before < came ? before : came);
+}
+
 /* Moves time, pages and sums on by steps of the segment that end at end_s. */
 static void run_steps(struct replica *r, uint64_t steps, double end_s)
 {
@@ -456,13 +517,16 @@ static void run_steps(struct replica *r, uint64_t steps, double end_s)
                             .to_s = end_s,
                             .replica = r->index,
                             .running = r->running.n,
-                            .waiting = r->waiting.n,
+                            .waiting = mean_waiting(r, end_s),
+                            .waiting_last = r->waiting.n + r->late.n,
                             .decodes = g->decodes ? r->decoding : 0,
                             .steps = steps};
 
     assert(end_s >= r->now.time_s);
     span.used_first_units = sim_pool_used(&r->pool, NULL);
     r->now.time_s = end_s;
+    r->late_s = 0;
+    r->late_n = 0;
     r->now.steps += steps;
     if (g->decodes) {
         sim_pool_advance(&r->pool, steps);
@@ -481,6 +545,8 @@ void replica_commit(struct replica *r)
     const struct segment *g = &r->seg;
 
     assert(r->busy);
+    r->composed_s = g->steps > 1 ? step_end_s(r, g->steps - 1) : r->now.time_s;
+    r->mid = true;
     run_steps(r, g->steps, g->end_s);
     r->now.events++;
     if (g->decodes)
@@ -518,57 +584,4 @@ void replica_sync(struct replica *r, double time_s)
     }
     step_prepare(r->steps, g->batch, &g->line);
     g->end_s = step_end_s(r, g->steps);
-}
-
-/* --- counting again ------------------------------------------------------------------------
- */
-
-static void check_list(const struct replica *r, const struct seq_list *l, enum seq_state state)
-{
-    uint64_t n = 0;
-    uint32_t prev = SEQ_NONE;
-
-    for (uint32_t id = l->head; id; id = r->seqs->items[id].next) {
-        const struct seq *q = &r->seqs->items[id];
-        assert(q->prev == prev);
-        assert(q->state == state || (state == SEQ_DECODE && q->state == SEQ_PROMPT));
-        assert(replica_generated(r, q) < q->request.output_tokens);
-        prev = id;
-        n++;
-    }
-    assert(n == l->n && l->tail == prev);
-}
-
-/* Taken - given back = held = what the running hold, shared blocks once. */
-static void check_pages(const struct replica *r, uint32_t stage)
-{
-    const struct sim_pool *p = &r->pool;
-    uint64_t units = 0;
-
-    for (uint32_t id = r->running.head; id; id = r->seqs->items[id].next) {
-        units += hold_units(r, id, stage);
-        units -= r->seqs->items[id].shared_pages * p->lanes[0].page_units;
-    }
-    if (p->caches)
-        units += (p->prefix.entry_blocks - p->prefix.cached_blocks) * p->lanes[0].page_units;
-    assert((int64_t)units ==
-           (int64_t)p->units[stage] - p->free_units[stage] -
-               (p->caches ? (int64_t)(p->units[stage] % p->lanes[0].page_units) : 0));
-    assert(r->running.n || !r->reserved_units[stage]);
-}
-
-void replica_check(const struct replica *r)
-{
-    uint64_t decoding = 0;
-
-    check_list(r, &r->running, SEQ_DECODE);
-    check_list(r, &r->host, SEQ_HOST);
-    for (uint32_t s = 0; !r->lent && s < r->pool.n_stages; s++)
-        check_pages(r, s);
-    for (uint32_t id = r->running.head; id; id = r->seqs->items[id].next)
-        decoding += r->seqs->items[id].state == SEQ_DECODE;
-    assert(decoding == r->decoding && decoding == r->decodes.decodes);
-    assert(r->finish.n == r->decoding && r->running.n <= r->max_seqs);
-    if (r->pool.caches)
-        assert(prefix_check(&r->pool.prefix));
 }

@@ -35,7 +35,8 @@ static void add_server(cJSON *to, const struct sim_report *r)
     json_text(to, "router", router_name(o->router));
     json_u64(to, "replicas", r->run->replicas);
     json_u64(to, "prefill_replicas", o->prefill_replicas);
-    json_bool(to, "prefix_cache", o->prefix_cache);
+    json_bool(to, "composes_ahead", r->run->ahead);
+    json_bool(to, "prefix_cache", r->run->caches);
     json_bool(to, "unlimited_cache", o->unlimited_cache);
     json_text(to, "mode", o->every_step ? "every_step" : "events");
 }
@@ -214,6 +215,7 @@ static void add_provenance(cJSON *to, const struct sim_report *r)
     json_double(o, "step_overhead_seconds", r->steps->overhead_s);
     json_text(o, "step_overhead_source", r->steps->overhead_why);
     json_text(o, "policy_source", policy_source(r->run->policy));
+    json_text(o, "composes_ahead_source", *r->run->ahead_why ? r->run->ahead_why : NULL);
     json_text(o, "trace_format_source", format ? trace_format_source(format) : NULL);
     json_text(o, "model", r->problem->model_source);
     if (r->problem->gpu_named)

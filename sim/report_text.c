@@ -93,13 +93,13 @@ const char *sim_report_sentence(struct arena *a, const struct sim_report *r)
             a, "Falls behind: %s requests/s arrive, %s are served; half wait longer than %s.",
             apart_s > 0 ? rate(a, (double)(f->arrived - 1) / apart_s) : "many",
             rate(a, f->requests_per_s), seconds(a, f->times[STATS_QUEUE].p50));
-    return arena_printf(a,
-                        "Serves %s requests/s: first token after %s (p99 %s), then one every "
-                        "%s (p99 %s); cache %s full, %s at most.",
-                        rate(a, f->requests_per_s), seconds(a, first->mean),
-                        seconds(a, first->p99), seconds(a, token->mean), seconds(a, token->p99),
-                        percent(a, f->load.used_share_mean),
-                        percent(a, f->load.used_share_peak));
+    return arena_printf(
+        a, "Serves %s requests/s: first token after %s (p99 %s)%s; cache %s full, %s at most.",
+        rate(a, f->requests_per_s), seconds(a, first->mean), seconds(a, first->p99),
+        token->n ? arena_printf(a, ", then one every %s (p99 %s)", seconds(a, token->mean),
+                                seconds(a, token->p99))
+                 : "",
+        percent(a, f->load.used_share_mean), percent(a, f->load.used_share_peak));
 }
 
 /* --- tables ---------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ struct outcome {            /* of one request; times in seconds on the clock of 
     struct request request; /* hashes NULL */
     enum request_end end;
     double queued_s;        /* when the server noticed it: the end of the step it arrived in */
-    double scheduled_s;     /* start of the first step that ran some of it */
+    double scheduled_s;     /* when the first step that ran some of it was composed: at its
+                               start, or at that of the step before (sim/replica.h) */
     double first_s, last_s; /* first and last output token */
     uint64_t cached_tokens; /* of the prompt, found in the prefix cache when first scheduled */
     uint32_t preemptions;

@@ -7,7 +7,7 @@
 
 static uint64_t load_of(const struct replica *r)
 {
-    return r->running.n + r->waiting.n + r->host.n;
+    return r->running.n - r->ended_places + r->waiting.n + r->late.n + r->host.n;
 }
 
 static uint32_t least_loaded(const struct routing *g, uint64_t *most)

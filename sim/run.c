@@ -117,7 +117,8 @@ static void collect(struct arena *a, const struct sim *s, const struct run_in *i
     out->rate = in->rate;
 }
 
-static void turn(struct sim *s, const struct run_in *in, const struct sinks *k)
+/* False when it was stopped. */
+static bool turn(struct sim *s, const struct run_in *in, const struct sinks *k)
 {
     struct sim_now now;
 
@@ -125,11 +126,12 @@ static void turn(struct sim *s, const struct run_in *in, const struct sinks *k)
         if (k->rows)
             series_passed(k->rows, passed_s(s, k));
         sim_now(s, &now);
-        if (in->progress)
-            in->progress(in->to, in->trace, &now);
+        if (in->progress && !in->progress(in->to, in->trace, &now))
+            return false;
     }
     if (k->rows)
         series_end(k->rows);
+    return true;
 }
 
 bool run_sim(struct arena *a, const struct run_in *in, struct diag *d, struct run *out)
@@ -142,13 +144,15 @@ bool run_sim(struct arena *a, const struct run_in *in, struct diag *d, struct ru
     if (ok) {
         out->replicas = sim_replicas(s);
         out->policy = sim_policy(s);
+        out->ahead = sim_composes_ahead(s, &out->ahead_why);
+        out->caches = sim_caches(s);
         ok = open_sinks(a, in, d, &k, out);
     }
     if (ok) {
         give_units(s, &k, out);
-        turn(s, in, &k);
+        ok = turn(s, in, &k);
         collect(a, s, in, out);
-        ok = !diag_failed(d);
+        ok = ok && !diag_failed(d);
     }
     series_free(k.rows);
     sim_free(s);

@@ -22,8 +22,8 @@ struct run_in {
     FILE *series;   /* rows of interval_s; NULL = none */
     double interval_s;
     bool plot; /* keep points */
-    /* Called now and then; may be NULL. */
-    void (*progress)(void *to, const struct trace *t, const struct sim_now *now);
+    /* Called now and then; may be NULL. False = stop: run_sim fails, without a reason. */
+    bool (*progress)(void *to, const struct trace *t, const struct sim_now *now);
     void *to;
 };
 
@@ -34,7 +34,10 @@ struct run {
     uint64_t units;     /* of one replica's pool */
     uint32_t replicas;
     const struct policy *policy; /* that was used */
-    struct series *points;       /* run_free frees it */
+    bool ahead;                  /* steps were composed ahead, and who says so */
+    const char *ahead_why;
+    bool caches;           /* prefixes were kept */
+    struct series *points; /* run_free frees it */
     struct stats *stats;
     double rate;
 };

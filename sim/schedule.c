@@ -208,10 +208,14 @@ static bool admit(struct replica *r, uint32_t id, uint64_t *budget, double time_
     return true;
 }
 
+static bool has_place(const struct replica *r)
+{
+    return r->running.n + r->sent_places < r->max_seqs;
+}
+
 static void admit_waiting(struct replica *r, uint64_t *budget, double time_s)
 {
-    while (r->waiting.n && *budget && r->running.n < r->max_seqs &&
-           r->seg.batch->n_chunks < STEP_CHUNKS) {
+    while (r->waiting.n && *budget && has_place(r) && r->seg.batch->n_chunks < STEP_CHUNKS) {
         uint32_t id = r->policy->next ? r->policy->next(r) : r->waiting.head;
         if (!admit(r, id, budget, time_s))
             return;
@@ -221,7 +225,7 @@ static void admit_waiting(struct replica *r, uint64_t *budget, double time_s)
 /* Sequences come back from the host in the order they went, and decode in this step. */
 static void swap_in(struct replica *r)
 {
-    while (r->host.n && !r->preempted && r->running.n < r->max_seqs) {
+    while (r->host.n && !r->preempted && has_place(r)) {
         uint32_t id = r->host.head;
         struct seq *q = &r->seqs->items[id];
         uint64_t need[STEP_STAGES];
@@ -252,8 +256,7 @@ static void compose_mixed(struct replica *r, double time_s)
     if (!r->preempted)
         admit_waiting(r, &budget, time_s);
     r->seg.decodes = r->decoding > 0;
-    r->seg.closed = r->running.n >= r->max_seqs || !budget ||
-                    (r->waiting.n && !r->policy->next && !r->preempted);
+    r->seg.closed = !budget || (r->waiting.n && !r->policy->next && !r->preempted);
 }
 
 static void compose_apart(struct replica *r, double time_s)
@@ -275,28 +278,59 @@ static void compose_apart(struct replica *r, double time_s)
         swap_in(r);
         r->seg.decodes = r->decoding > 0;
     }
-    r->seg.closed = r->running.n >= r->max_seqs || !budget ||
-                    (r->policy->batch && r->running.n) || r->host.n ||
+    r->seg.closed = !budget || (r->policy->batch && r->running.n) || r->host.n ||
                     (r->waiting.n && !r->policy->next && !r->preempted);
     /* The queue was not asked because of those on the host; they are back now. */
     r->seg.once =
         r->seg.once || (!may_admit && !r->policy->batch && !r->host.n && r->waiting.n);
 }
 
+static bool compose(struct replica *r, double time_s)
+{
+    r->preempted = 0;
+    r->swap_bytes = 0;
+    r->seg.once = false;
+    r->pool.ahead = 0;
+    if (r->policy->mixed)
+        compose_mixed(r, time_s);
+    else
+        compose_apart(r, time_s);
+    if (r->seg.decodes || r->seg.batch->n_chunks)
+        return true;
+    r->pool.ahead = 0;
+    return false;
+}
+
+/* The step was composed when the one before it began. Whoever arrived since then, and room that
+ * was given back, can change the step after it. */
+static bool compose_ahead(struct replica *r)
+{
+    bool freed = r->ended || r->sent_places;
+
+    replica_notice(r, true);
+    if (!compose(r, r->composed_s))
+        return false;
+    replica_release(r);
+    r->seg.closed = r->seg.closed || !has_place(r);
+    r->seg.once = r->seg.once || (freed && (r->waiting.n || r->late.n || r->host.n)) ||
+                  (r->late.n && !r->seg.closed);
+    return true;
+}
+
 bool schedule_compose(struct replica *r, double time_s)
 {
+    bool mid = r->mid;
+
+    r->mid = false;
+    if (mid && r->ahead && compose_ahead(r))
+        return true;
+    replica_release(r);
+    replica_notice(r, false);
     for (;;) {
-        r->preempted = 0;
-        r->swap_bytes = 0;
-        r->seg.once = false;
-        r->pool.ahead = 0;
-        if (r->policy->mixed)
-            compose_mixed(r, time_s);
-        else
-            compose_apart(r, time_s);
-        if (r->seg.decodes || r->seg.batch->n_chunks)
+        if (compose(r, time_s)) {
+            r->seg.closed = r->seg.closed || !has_place(r);
             return true;
-        r->pool.ahead = 0;
+        }
         if (r->preempted || r->host.n)
             continue;
         if (!r->waiting.n || r->running.n || r->lent)

@@ -12,8 +12,10 @@ enum seq_state {
     SEQ_WAITING,
     SEQ_PROMPT, /* running, its prompt is not whole yet */
     SEQ_DECODE,
-    SEQ_HOST,   /* swapped out */
-    SEQ_SENDING /* prompt done on one replica, not yet admitted on another */
+    SEQ_HOST,    /* swapped out */
+    SEQ_SENDING, /* prompt done on one replica, not yet admitted on another */
+    SEQ_ENDED,   /* has all its tokens; its place and its pages go with the next look around */
+    SEQ_GONE     /* the same, and they are gone already */
 };
 
 struct seq {
@@ -25,6 +27,8 @@ struct seq {
     /* While it decodes these are what was at base_clock (decode steps of its replica). */
     uint64_t base_clock, decoded, generated;
     uint64_t piece_clock; /* when its pieces (sim/curve.h) were last looked up */
+    uint64_t noticed;     /* steps of its replica when the server had noticed it */
+    uint32_t after;       /* SEQ_ENDED, SEQ_GONE: the next that has */
     double queued_s, scheduled_s, first_s;
     uint64_t cached_tokens;
     uint32_t preemptions;

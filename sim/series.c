@@ -175,7 +175,7 @@ static void add_part(struct series *s, struct series_row *r, const struct sim_sp
 
     r->busy_s += span->steps ? dt : 0;
     r->running_s += dt * (double)span->running;
-    r->waiting_s += dt * (double)span->waiting;
+    r->waiting_s += dt * span->waiting;
     r->used_s += s->units[span->replica] ? dt * used / (double)s->units[span->replica] : 0;
     r->prompt_tokens += part * (double)span->prompt_tokens;
     r->output_tokens += part * (double)span->output_tokens;

@@ -16,6 +16,7 @@
 struct sim {
     struct arena *arena;
     struct sim_options opt;
+    const char *ahead_why;
     struct sim_sink sink;
     struct diag *d;
     struct seqs seqs;
@@ -114,6 +115,32 @@ static const char *policy_of(const struct problem *p, struct diag *d)
     return "vllm-v1";
 }
 
+bool sim_reuses_prefixes(const struct problem *p, struct diag *d)
+{
+    const char *name = p->engine->name;
+    uint32_t version = ENGINE_NEWEST;
+
+    if (!strcmp(name, "llamacpp") || !strcmp(name, "hf"))
+        return false;
+    return strcmp(name, "vllm") != 0 || !p->settings.version ||
+           !engine_version(p->settings.version, p->spec->engine_at, d, &version) ||
+           version >= ENGINE_VERSION(0, 8, 0);
+}
+
+/* An engine composes ahead with its own policy; another policy is that of a server without. */
+static void set_ahead(struct sim *s, const struct problem *p, bool own_policy)
+{
+    const char *why = "";
+    bool ahead = own_policy && p->engine->composes_ahead &&
+                 p->engine->composes_ahead(&p->settings, p->parallel, &why);
+
+    s->ahead_why = "given";
+    if (s->opt.ahead != SIM_AHEAD_ENGINE)
+        return;
+    s->opt.ahead = ahead ? SIM_AHEAD_ON : SIM_AHEAD_OFF;
+    s->ahead_why = ahead ? why : "";
+}
+
 static void set_replicas(struct sim *s, const struct problem *p, const struct step_model *m)
 {
     uint32_t decode = s->opt.replicas ? s->opt.replicas : p->parallel.dp;
@@ -146,6 +173,7 @@ struct sim *sim_new(const struct problem *p, const struct step_model *steps,
 {
     struct arena *a = arena_new();
     struct sim *s = ARENA_NEW(a, struct sim, 1);
+    const struct policy *own;
     bool ok = true;
 
     s->arena = a;
@@ -153,9 +181,11 @@ struct sim *sim_new(const struct problem *p, const struct step_model *steps,
     s->sink = *sink;
     s->d = d;
     s->seqs.arena = a;
+    own = policy_find(policy_of(p, d), p->spec->engine_at, d);
     if (!s->opt.policy)
-        s->opt.policy = policy_find(policy_of(p, d), p->spec->engine_at, d);
+        s->opt.policy = own;
     ok = s->opt.policy != NULL;
+    set_ahead(s, p, s->opt.policy == own);
     if (ok)
         set_replicas(s, p, steps);
     for (uint32_t i = 0; ok && i < s->n; i++)
@@ -300,6 +330,17 @@ const struct policy *sim_policy(const struct sim *s)
     return s->opt.policy;
 }
 
+bool sim_composes_ahead(const struct sim *s, const char **why)
+{
+    *why = s->ahead_why;
+    return s->opt.ahead == SIM_AHEAD_ON;
+}
+
+bool sim_caches(const struct sim *s)
+{
+    return s->replicas[0].pool.caches;
+}
+
 void sim_replica_now(const struct sim *s, uint32_t replica, struct sim_now *out)
 {
     const struct replica *r = &s->replicas[replica];
@@ -307,7 +348,7 @@ void sim_replica_now(const struct sim *s, uint32_t replica, struct sim_now *out)
     *out = r->now;
     out->time_s = s->time_s;
     out->running = r->running.n;
-    out->waiting = r->waiting.n + r->host.n;
+    out->waiting = r->waiting.n + r->late.n + r->host.n;
     out->used_units = sim_pool_used(&r->pool, &out->units);
 }
 

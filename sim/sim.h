@@ -11,6 +11,10 @@
 
 struct policy; /* sim/policy/policy.h */
 
+/* Whether the batch of a step is composed when the step before it begins (planner/engine/
+ * engine.h: composes_ahead), not when it has ended. */
+enum sim_ahead { SIM_AHEAD_ENGINE, SIM_AHEAD_OFF, SIM_AHEAD_ON };
+
 enum router { ROUTER_ROUND_ROBIN, ROUTER_LEAST_LOADED, ROUTER_PREFIX_AWARE };
 
 struct sim_options {
@@ -19,7 +23,8 @@ struct sim_options {
     uint32_t prefill_replicas;   /* > 0: so many more that only prefill and send the cache on */
     double transfer_bytes_per_s; /* between them; 0 = the GPU's network or host link */
     enum router router;
-    bool prefix_cache;
+    enum sim_ahead ahead; /* of the engine: where its own policy runs */
+    bool prefix_cache;    /* where the memory has whole blocks (sim_caches) */
     bool unlimited_cache; /* the pool never runs out: ideal hit rates */
     bool every_step;      /* the reference: no jumps */
     bool check;           /* assert the invariants after every event */
@@ -39,7 +44,9 @@ struct sim_now {
 struct sim_span {
     double from_s, to_s;
     uint32_t replica;
-    uint64_t running, waiting, decodes, steps;
+    uint64_t running, decodes, steps;
+    double waiting;                             /* the mean: those who come wait from then on */
+    uint64_t waiting_last;                      /* at the end, the most */
     uint64_t prompt_tokens, output_tokens;      /* computed in it */
     uint64_t used_first_units, used_last_units; /* of the pool */
 };
@@ -66,7 +73,13 @@ void sim_now(const struct sim *s, struct sim_now *out);
 void sim_replica_now(const struct sim *s, uint32_t replica, struct sim_now *out);
 uint32_t sim_replicas(const struct sim *s);
 const struct policy *sim_policy(const struct sim *s); /* that it runs with */
-void sim_free(struct sim *s);                         /* NULL is fine */
+bool sim_composes_ahead(const struct sim *s, const char **why);
+bool sim_caches(const struct sim *s); /* prefixes are kept */
+void sim_free(struct sim *s);         /* NULL is fine */
+
+/* Whether the engine keeps prefixes unless told otherwise: vLLM from 0.8 on (its V1), SGLang
+ * and TensorRT-LLM do; llama.cpp's slots and transformers keep nothing of other sequences. */
+bool sim_reuses_prefixes(const struct problem *p, struct diag *d);
 
 const struct policy *policy_at(size_t i); /* NULL past the end */
 const struct policy *policy_find(const char *name, struct loc at, struct diag *d);

@@ -150,11 +150,11 @@ void stats_span(struct stats *s, const struct sim_span *span)
     double dt = span->to_s - span->from_s;
 
     lift(&a->running_peak, span->running);
-    lift(&a->waiting_peak, span->waiting);
+    lift(&a->waiting_peak, span->waiting_last);
     lift(&a->used_peak_units, span->used_first_units);
     lift(&a->used_peak_units, span->used_last_units);
     a->running_s += dt * (double)span->running;
-    a->waiting_s += dt * (double)span->waiting;
+    a->waiting_s += dt * span->waiting;
     a->used_s += dt * ((double)span->used_first_units + (double)span->used_last_units) / 2;
     a->prompt_tokens += span->prompt_tokens;
     a->output_tokens += span->output_tokens;

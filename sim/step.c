@@ -39,7 +39,7 @@ void step_batch_advance(struct step_batch *b, uint32_t n_stages, const uint32_t 
  */
 
 struct ops {
-    struct tally at, per; /* the first step's, and what each further step adds */
+    struct op_tally at, per; /* the first step's, and what each further step adds */
 };
 
 struct load {
@@ -53,7 +53,8 @@ struct load {
     uint64_t sampled;       /* tokens that come out */
 };
 
-static void add_group(const struct curve_group *g, double keys, double bytes, struct tally *t)
+static void add_group(const struct curve_group *g, double keys, double bytes,
+                      struct op_tally *t)
 {
     if (g->scheme) {
         t->flop[OP_SCHEME] += keys * CURVE_FLOP;
@@ -125,7 +126,7 @@ static double left_bytes(const struct curve *c, const struct step_chunk *k)
     return now > before ? now - before : 0;
 }
 
-static void add_schemes(const struct curve *c, const struct step_chunk *k, struct tally *t)
+static void add_schemes(const struct curve *c, const struct step_chunk *k, struct op_tally *t)
 {
     const struct problem *p = c->problem;
     struct phase ph = {k->prompt, 0};
@@ -138,7 +139,7 @@ static void add_schemes(const struct curve *c, const struct step_chunk *k, struc
     t->bytes[OP_SCHEME] += 2.0 * (double)e.transient_prefill_bytes * scheme_share(p);
 }
 
-static void add_chunk(const struct curve *c, const struct step_chunk *k, struct tally *t)
+static void add_chunk(const struct curve *c, const struct step_chunk *k, struct op_tally *t)
 {
     struct work_part part = {k->offset, k->offset + k->tokens, 1, k->last};
 
@@ -151,7 +152,7 @@ static void add_chunk(const struct curve *c, const struct step_chunk *k, struct 
 static void add_sequential(const struct curve *c, const struct step_chunk *k, struct load *l)
 {
     const struct work *w = &c->stage->work;
-    struct tally t = {{0}, {0}}, weights = {{0}, {0}};
+    struct op_tally t = {{0}, {0}}, weights = {{0}, {0}};
     double n = (double)k->prompt;
 
     work_prefill(w, &c->stage->fold, k->prompt, 1, UINT64_MAX, &t);
@@ -183,7 +184,7 @@ static void add_chunks(const struct curve *c, const struct step_batch *b, struct
     }
     if (b->stride) {
         struct step_chunk next = b->chunks[0];
-        struct tally now = {{0}, {0}}, then = {{0}, {0}};
+        struct op_tally now = {{0}, {0}}, then = {{0}, {0}};
         add_chunk(c, &next, &now);
         next.offset += next.tokens;
         add_chunk(c, &next, &then);
@@ -200,7 +201,7 @@ static void add_chunks(const struct curve *c, const struct step_batch *b, struct
 /* Weights once for the whole batch, as often as its prompts make passes. */
 static void add_weights(const struct work *w, const struct step_batch *b, struct load *l)
 {
-    struct tally t = {{0}, {0}}, one = {{0}, {0}};
+    struct op_tally t = {{0}, {0}}, one = {{0}, {0}};
     uint64_t tokens = b->decodes + l->prefill;
 
     if (b->n_chunks > l->sequential)

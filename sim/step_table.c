@@ -168,10 +168,10 @@ static bool fill_grid(struct step_table *t, struct diag *d)
     for (uint32_t i = 0; i < t->n_prefill; i++)
         for (uint32_t k = 0; k < t->n_decodes; k++)
             t->first[i][k] = t->n_rows;
-    for (uint32_t i = t->n_rows; i-- > 0;) {
-        const struct row *r = &t->rows[i];
-        t->first[index_of(t->prefill, r->prefill)][index_of(t->decodes, r->decodes)] = i;
-        t->least_s = i + 1 == t->n_rows || r->seconds < t->least_s ? r->seconds : t->least_s;
+    for (uint32_t i = t->n_rows; i > 0; i--) {
+        const struct row *r = &t->rows[i - 1];
+        t->first[index_of(t->prefill, r->prefill)][index_of(t->decodes, r->decodes)] = i - 1;
+        t->least_s = i == t->n_rows || r->seconds < t->least_s ? r->seconds : t->least_s;
     }
     for (uint32_t i = 0; ok && i < t->n_prefill; i++) {
         for (uint32_t k = 0; ok && k < t->n_decodes; k++) {

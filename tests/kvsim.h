@@ -30,7 +30,9 @@ struct ks { /* a server and what became of its requests */
     struct outcome *outcomes; /* [KS_MAX], by request id */
     uint64_t n_outcomes, order[KS_MAX];
     struct sim_now now;
+    bool caches; /* prefixes were kept */
     uint64_t peak_units, peak_running, spans;
+    double waited_s;      /* sequences x seconds in the queue */
     struct sim_span sums; /* of all spans: steps and tokens */
 };
 
@@ -44,6 +46,7 @@ static inline struct ks *ks_build(const char *yaml)
     k->steps = ARENA_NEW(kp->arena, struct step_model, 1);
     k->outcomes = ARENA_NEW(kp->arena, struct outcome, KS_MAX);
     k->opt.check = true;
+    k->opt.ahead = SIM_AHEAD_OFF;
     if (!step_build(kp->arena, &kp->problem, &so, kp->diag, k->steps)) {
         diag_print(kp->diag, 0, true, stderr);
         fail();
@@ -65,6 +68,7 @@ static inline struct ks *ks_seconds(const char *yaml)
     k->steps = ARENA_NEW(kp->arena, struct step_model, 1);
     k->outcomes = ARENA_NEW(kp->arena, struct outcome, KS_MAX);
     k->opt.check = true;
+    k->opt.ahead = SIM_AHEAD_OFF;
     assert_non_null(f);
     fputs("prefill_tokens,decodes,context_tokens,seconds\n0,1,0,1\n1,0,0,1\n1,1,0,1\n", f);
     fclose(f);
@@ -107,6 +111,8 @@ static inline void ks_span(void *to, const struct sim_span *s)
     k->spans++;
     k->peak_units = u64_max(k->peak_units, s->used_last_units);
     k->peak_running = u64_max(k->peak_running, s->running);
+    k->waited_s += s->waiting * (s->to_s - s->from_s);
+    assert_true(s->waiting >= 0 && s->waiting <= (double)s->waiting_last);
     k->sums.steps += s->steps;
     k->sums.prompt_tokens += s->prompt_tokens;
     k->sums.output_tokens += s->output_tokens;
@@ -160,15 +166,44 @@ static inline void ks_run(struct ks *k, const struct ks_request *r, size_t n)
     memset(k->outcomes, 0, KS_MAX * sizeof *k->outcomes);
     k->n_outcomes = k->peak_units = k->peak_running = k->spans = 0;
     k->sums = (struct sim_span){0};
+    k->waited_s = 0;
     if (!s)
         diag_print(k->kp->diag, 0, true, stderr);
     assert_non_null(s);
+    k->caches = sim_caches(s);
     while (sim_run(s, t, 1000))
         continue;
     sim_now(s, &k->now);
     assert_true(k->n_outcomes == n);
     sim_free(s);
     trace_close(t);
+}
+
+/* When a request was scheduled, and its first and last token. */
+static inline void ks_is(const struct ks *k, size_t i, double scheduled, double first,
+                         double last)
+{
+    const struct outcome *o = &k->outcomes[i];
+
+    if (o->scheduled_s != scheduled || o->first_s != first || o->last_s != last) {
+        print_error("request %zu: %g %g %g, expected %g %g %g\n", i, o->scheduled_s, o->first_s,
+                    o->last_s, scheduled, first, last);
+        fail();
+    }
+}
+
+/* Runs both ways; they agree to the bit with whole seconds. */
+static inline void ks_both(struct ks *k, const struct ks_request *r, size_t n)
+{
+    struct outcome *want = ARENA_NEW(k->kp->arena, struct outcome, n);
+
+    k->opt.every_step = true;
+    ks_run(k, r, n);
+    memcpy(want, k->outcomes, n * sizeof *want);
+    k->opt.every_step = false;
+    ks_run(k, r, n);
+    for (size_t i = 0; i < n; i++)
+        ks_is(k, i, want[i].scheduled_s, want[i].first_s, want[i].last_s);
 }
 
 #endif

@@ -9,7 +9,7 @@ static double longer(double a, double b)
 }
 
 uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers,
-                              double tokens, struct tally *t)
+                              double tokens, struct op_tally *t)
 {
     double token_bytes = 2.0 * m->hidden;
     uint32_t messages = 0;
@@ -35,7 +35,7 @@ uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t
 }
 
 uint32_t roofline_logits(const struct work *w, const struct model *m, struct parallel p,
-                         double sampled, struct tally *t)
+                         double sampled, struct op_tally *t)
 {
     if (!w->samples || p.tp < 2 || sampled <= 0)
         return 0;
@@ -54,7 +54,7 @@ struct op_sides roofline_sides(const struct machine *m, enum op op, double bytes
     return (struct op_sides){bytes / m->weight_bytes_per_s + ROOFLINE_EXPOSED * math_s, math_s};
 }
 
-double roofline_fixed_s(const struct tally *t, const struct machine *m, double kernels,
+double roofline_fixed_s(const struct op_tally *t, const struct machine *m, double kernels,
                         uint32_t messages)
 {
     double s = kernels * m->kernel_launch_s;
@@ -64,7 +64,7 @@ double roofline_fixed_s(const struct tally *t, const struct machine *m, double k
     return s;
 }
 
-double roofline_seconds(const struct tally *t, const struct machine *m, double kernels,
+double roofline_seconds(const struct op_tally *t, const struct machine *m, double kernels,
                         uint32_t messages, double seconds[N_OPS])
 {
     double sum = 0;

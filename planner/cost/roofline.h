@@ -26,13 +26,13 @@ struct machine {               /* achievable figures of one GPU, efficiencies ap
  * bytes: two all-reduces a layer of hidden x 2 bytes x 2 (tp - 1) / tp (ring). Returns the
  * number of messages. */
 uint32_t roofline_collectives(const struct model *m, struct parallel p, uint32_t layers,
-                              double tokens, struct tally *t);
+                              double tokens, struct op_tally *t);
 
 /* Adds what tensor parallelism sends to bring the logits of `sampled` tokens together: each
  * rank that holds a part of the head has its part of the vocabulary, in 16 bits. Returns the
  * number of messages. source: vllm-project/vllm logits_processor.py (_gather_logits). */
 uint32_t roofline_logits(const struct work *w, const struct model *m, struct parallel p,
-                         double sampled, struct tally *t);
+                         double sampled, struct op_tally *t);
 
 /* Products of a few dozen rows hide only part of their arithmetic behind the loading of
  * weights: about this share of it adds to the time of the bytes. source: timings of 20 to 256
@@ -47,12 +47,12 @@ struct op_sides {
 struct op_sides roofline_sides(const struct machine *m, enum op op, double bytes, double flop);
 
 /* Seconds of launches and collectives alone. */
-double roofline_fixed_s(const struct tally *t, const struct machine *m, double kernels,
+double roofline_fixed_s(const struct op_tally *t, const struct machine *m, double kernels,
                         uint32_t messages);
 
 /* Seconds by op (launches and collectives included) of a tally on a machine; returns their sum.
  */
-double roofline_seconds(const struct tally *t, const struct machine *m, double kernels,
+double roofline_seconds(const struct op_tally *t, const struct machine *m, double kernels,
                         uint32_t messages, double seconds[N_OPS]);
 
 #endif

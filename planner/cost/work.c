@@ -281,7 +281,7 @@ double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_m
     return clipped_sum(tokens, w);
 }
 
-static void add_attention(struct tally *t, const struct cache_row *r, double pairs,
+static void add_attention(struct op_tally *t, const struct cache_row *r, double pairs,
                           bool prefill)
 {
     double scores = 2.0 * r->q_heads * (prefill ? r->prefill_score_dim : r->score_dim);
@@ -301,7 +301,7 @@ double work_dequant_flop(const struct cache_row *r)
                                       (double)r->v_dim * r->v_format.dequant_flop);
 }
 
-void work_decode_weights(const struct work *w, uint64_t tokens, struct tally *t)
+void work_decode_weights(const struct work *w, uint64_t tokens, struct op_tally *t)
 {
     for (int op = 0; op < N_OPS; op++)
         t->bytes[op] += (double)w->read_bytes[op];
@@ -311,7 +311,7 @@ void work_decode_weights(const struct work *w, uint64_t tokens, struct tally *t)
             work_expert_share(w->experts[i].experts, w->experts[i].top_k, tokens);
 }
 
-void work_prefill_weights(const struct work *w, uint64_t tokens, struct tally *t)
+void work_prefill_weights(const struct work *w, uint64_t tokens, struct op_tally *t)
 {
     for (int op = 0; op < N_OPS; op++)
         t->bytes[op] += (double)w->prefill_read_bytes[op];
@@ -322,7 +322,7 @@ void work_prefill_weights(const struct work *w, uint64_t tokens, struct tally *t
 }
 
 void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded,
-                 uint64_t batch, struct tally *t)
+                 uint64_t batch, struct op_tally *t)
 {
     double b = (double)batch;
     struct ck ck = {0};
@@ -357,9 +357,9 @@ enum { STEPS_EXACT = 64 };
  * reads the weights. Long ones (use_sequential) are n times the step at the mean context, exact
  * where the cost is affine in it. */
 static void prefill_by_decode(const struct work *w, const struct fold *f, uint64_t n,
-                              uint64_t batch, struct tally *t)
+                              uint64_t batch, struct op_tally *t)
 {
-    struct tally mean = {{0}, {0}};
+    struct op_tally mean = {{0}, {0}};
 
     if (n <= STEPS_EXACT) {
         for (uint64_t i = 0; i < n; i++)
@@ -377,7 +377,7 @@ static void prefill_by_decode(const struct work *w, const struct fold *f, uint64
 
 /* Attention of tokens [from, to) of a prompt over it, in the rows of one class. */
 static void add_prompt_reads(const struct fold *f, const struct read_class *c,
-                             struct work_part part, struct tally *t)
+                             struct work_part part, struct op_tally *t)
 {
     const struct cache_row *r = &c->reader;
     bool selects = r->select_tokens && r->mixer == MIXER_LATENT && r->stream == STREAM_LATENT;
@@ -399,7 +399,7 @@ static void add_prompt_reads(const struct fold *f, const struct read_class *c,
 }
 
 void work_prompt(const struct work *w, const struct fold *f, struct work_part part,
-                 struct tally *t)
+                 struct op_tally *t)
 {
     double b = part.batch, tokens = (double)(part.to - part.from);
     struct ck ck = {0};
@@ -417,7 +417,7 @@ void work_prompt(const struct work *w, const struct fold *f, struct work_part pa
 }
 
 void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
-                  uint64_t sequential, struct tally *t)
+                  uint64_t sequential, struct op_tally *t)
 {
     if (!n)
         return;

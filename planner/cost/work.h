@@ -75,7 +75,7 @@ struct work_in {
 /* errors: ck->over. */
 void work_build(const struct work_in *in, struct work *out, struct ck *ck);
 
-struct tally {
+struct op_tally {
     double flop[N_OPS];
     double bytes[N_OPS]; /* read and written */
 };
@@ -83,24 +83,24 @@ struct tally {
 /* One decode step of `batch` sequences, each with n prompt tokens and `decoded` cached ones.
  * Adds to *t. */
 void work_decode(const struct work *w, const struct fold *f, uint64_t n, uint64_t decoded,
-                 uint64_t batch, struct tally *t);
+                 uint64_t batch, struct op_tally *t);
 /* The prefill of `batch` prompts of n tokens in one pass (times the passes of upward maps;
  * prompts of no more than `sequential` tokens are decoded one by one). Adds to *t. */
 void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64_t batch,
-                  uint64_t sequential, struct tally *t);
+                  uint64_t sequential, struct op_tally *t);
 
 /* Parts of the two, for batches that mix them: the weights that one step over `tokens` tokens
  * reads, and everything else about tokens [from, to) of `batch` equal prompts. Each adds to *t.
  */
-void work_decode_weights(const struct work *w, uint64_t tokens, struct tally *t);
-void work_prefill_weights(const struct work *w, uint64_t tokens, struct tally *t);
+void work_decode_weights(const struct work *w, uint64_t tokens, struct op_tally *t);
+void work_prefill_weights(const struct work *w, uint64_t tokens, struct op_tally *t);
 struct work_part {
     uint64_t from, to;
     double batch;
     bool last; /* `to` is the end of the prompt */
 };
 void work_prompt(const struct work *w, const struct fold *f, struct work_part part,
-                 struct tally *t);
+                 struct op_tally *t);
 
 /* Causal query-key pairs of a prompt of n: n(n+1)/2, n(n-1)/2 with a masked diagonal, clipped
  * by the window. */

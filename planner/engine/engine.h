@@ -111,6 +111,11 @@ struct engine {
      */
     double (*step_overhead)(const struct engine_settings *set, struct parallel p,
                             const char **source);
+    /* Whether the batch of a step is composed when the step before it begins, so that requests
+     * that arrive or end in that step count one step later, and *source. NULL = it is composed
+     * when that step has ended. */
+    bool (*composes_ahead)(const struct engine_settings *set, struct parallel p,
+                           const char **source);
     /* Rows of the attention kernel's tile that a decoding query takes where the batch has
      * prompts too; NULL = 1, a kernel of its own. */
     uint32_t (*mixed_rows)(const struct engine_settings *set, const struct gpu *gpu);

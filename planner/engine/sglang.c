@@ -146,6 +146,18 @@ static double sglang_step_overhead(const struct engine_settings *set, struct par
     return 0;
 }
 
+/* A batch is composed and launched before the result of the one that runs is looked at. */
+static bool sglang_composes_ahead(const struct engine_settings *set, struct parallel p,
+                                  const char **source)
+{
+    (void)set;
+    (void)p;
+    *source =
+        "sgl-project/sglang python/sglang/srt/managers/scheduler.py (event_loop_overlap), "
+        "default since 0.4";
+    return true;
+}
+
 const struct engine engine_sglang = {
     .name = "sglang",
     .summary = "SGLang: a static share of free memory, pages of one token",
@@ -156,5 +168,6 @@ const struct engine engine_sglang = {
     .defaults = sglang_defaults,
     .budget = sglang_budget,
     .step_overhead = sglang_step_overhead,
+    .composes_ahead = sglang_composes_ahead,
     .flags = sglang_flags,
 };

@@ -213,6 +213,20 @@ static double trtllm_step_overhead(const struct engine_settings *set, struct par
     return 0;
 }
 
+/* The PyTorch backend, the default since 1.0: requests are fetched and scheduled, the batch is
+ * launched, then the one before it is waited for. The C++ executor schedules between steps. */
+static bool trtllm_composes_ahead(const struct engine_settings *set, struct parallel p,
+                                  const char **source)
+{
+    uint32_t version = ENGINE_NEWEST;
+
+    (void)p;
+    (void)engine_version(set->version, (struct loc){NULL, 0, 0}, NULL, &version);
+    *source = "NVIDIA/TensorRT-LLM tensorrt_llm/_torch/pyexecutor/py_executor.py "
+              "(_executor_loop_overlap), the default backend since 1.0";
+    return version >= ENGINE_VERSION(1, 0, 0);
+}
+
 const struct engine engine_trtllm = {
     .name = "trtllm",
     .summary = "TensorRT-LLM: a share of the memory left after a full step",
@@ -223,5 +237,6 @@ const struct engine engine_trtllm = {
     .defaults = trtllm_defaults,
     .budget = trtllm_budget,
     .step_overhead = trtllm_step_overhead,
+    .composes_ahead = trtllm_composes_ahead,
     .flags = trtllm_flags,
 };

@@ -444,15 +444,30 @@ static void vllm_flags(const struct flags_in *in, struct engine_flags *f)
     flags_check_schemes(in, "vLLM", f);
 }
 
-/* By version: the engine core schedules a step ahead since 0.14 (with pipeline stages since
- * 0.16), so that it is hidden while a step of the GPU is longer than one of the scheduler. */
+/* Asynchronous scheduling is on by default since 0.14, with pipeline stages since 0.16. The
+ * queue of batches holds two: one runs, and the next is composed before the result of the one
+ * that runs is asked for. */
+static bool vllm_composes_ahead(const struct engine_settings *set, struct parallel p,
+                                const char **source)
+{
+    uint32_t version = ENGINE_NEWEST;
+
+    (void)engine_version(set->version, (struct loc){NULL, 0, 0}, NULL, &version);
+    *source = "vllm-project/vllm vllm/v1/engine/core.py (step_with_batch_queue), asynchronous "
+              "scheduling by default since 0.14 (pull request 27614), with pipeline stages "
+              "since 0.16 (32618)";
+    return version >= (p.pp > 1 ? ENGINE_VERSION(0, 16, 0) : ENGINE_VERSION(0, 14, 0));
+}
+
+/* By version: composing a step ahead hides the scheduler while a step of the GPU is longer than
+ * one of its own. */
 static double vllm_step_overhead(const struct engine_settings *set, struct parallel p,
                                  const char **source)
 {
     uint32_t version = ENGINE_NEWEST;
 
     (void)engine_version(set->version, (struct loc){NULL, 0, 0}, NULL, &version);
-    if (version >= (p.pp > 1 ? ENGINE_VERSION(0, 16, 0) : ENGINE_VERSION(0, 14, 0))) {
+    if (vllm_composes_ahead(set, p, source)) {
         *source =
             "asynchronous scheduling hides it (vllm-project/vllm pull requests 27614, 32618)";
         return 0;
@@ -493,6 +508,7 @@ const struct engine engine_vllm = {
     .pool = vllm_pool,
     .lines = vllm_lines,
     .step_overhead = vllm_step_overhead,
+    .composes_ahead = vllm_composes_ahead,
     .mixed_rows = vllm_mixed_rows,
     .flags = vllm_flags,
 };

@@ -63,6 +63,8 @@ static struct promise promise_of(const struct replica *r)
     for (uint32_t id = r->running.head; id; id = r->seqs->items[id].next) {
         const struct seq *q = &r->seqs->items[id];
         uint64_t left = q->request.output_tokens - replica_generated(r, q);
+        if (q->state == SEQ_ENDED)
+            continue;
         if (q->state != SEQ_DECODE)
             p.sure += q->n - q->computed + left;
         else

@@ -79,7 +79,7 @@ static double chat_s(struct server *s, double rate, const char *lengths, uint64_
 {
     char process[64];
     struct arrivals in = {.process = process, .lengths = lengths, .count = count, .seed = 1};
-    struct sim_options opt = {0};
+    struct sim_options opt = {.prefix_cache = true};
 
     snprintf(process, sizeof process, "poisson:%g", rate);
     return run(s, trace_synthetic(s->arena, &in, &one, s->d), &opt, now);

@@ -1,7 +1,11 @@
 /* A second simulator, naive and apart from sim/: numbered blocks in arrays, one list of blocks
  * a request, a scheduler that walks everything and runs one step at a time, as the engines'
  * sources read. Only the time of a step is shared (sim/step.h). On random requests the
- * simulator gives the same, jumping and step by step. */
+ * simulator gives the same, jumping and step by step.
+ *
+ * Steps go through a queue of one batch, or of two as in vllm/v1/engine/core.py
+ * (step_with_batch_queue): while the first runs the second is composed from what is known by
+ * then, tokens that are still to come counted in. */
 #include "planner/base/rng.h"
 #include "planner/base/unit.h"
 #include "tests/kvsim.h"
@@ -12,6 +16,7 @@ struct twin_request {
     const struct ks_request *r;
     uint64_t id, n, computed, generated, decoded; /* n: what its (re)computed prompt has */
     uint64_t new_tokens;                          /* of this step */
+    uint64_t pending;                             /* tokens of batches that are not done */
     bool decoding, seen, queued;
     int blocks[BLOCKS], n_blocks;
     uint64_t runs; /* times it was admitted: its own blocks are known by it */
@@ -24,8 +29,16 @@ struct list {
     int n;
 };
 
+struct batch {
+    double end_s;
+    struct twin_request *gives[REQUESTS]; /* those that get a token */
+    int n;
+};
+
 struct twin {
     struct ks *k;
+    struct batch batches[2]; /* the first one runs */
+    int n_batches, depth;
     const struct policy *policy;
     uint64_t block_tokens, n_blocks, max_tokens, max_seqs, budget;
     uint64_t page_bytes;
@@ -154,16 +167,24 @@ static bool fits(const struct twin *t, uint64_t blocks, double watermark)
 
 /* --- preemption -------------------------------------------------------------------------- */
 
+/* Nothing more is to be computed of it. */
+static bool whole(const struct twin_request *q)
+{
+    return q->generated + q->pending >= q->r->output;
+}
+
 static void preempt(struct twin *t, struct twin_request *q)
 {
     take_out(&t->running, q);
     free_blocks(t, q);
-    q->n = q->r->prompt + q->generated;
+    t->preempted++;
+    if (whole(q)) /* its last token is on its way; only its place and blocks are gone */
+        return;
+    q->n = q->r->prompt + q->generated + q->pending;
     q->computed = q->decoded = 0;
     q->decoding = false;
     q->new_tokens = 0;
     q->out.preemptions++;
-    t->preempted++;
     insert(&t->waiting, 0, q);
 }
 
@@ -172,7 +193,7 @@ static void preempt_last(struct twin *t)
     struct twin_request *q = t->running.at[t->running.n - 1];
     double bytes = (double)q->n_blocks * (double)t->page_bytes;
 
-    if (!t->policy->swap || !q->decoding || t->host_bytes < bytes) {
+    if (!t->policy->swap || !q->decoding || whole(q) || t->host_bytes < bytes) {
         preempt(t, q);
         return;
     }
@@ -209,7 +230,7 @@ static void run_decodes(struct twin *t, bool prompts_too)
     for (int i = 0; i < t->running.n; i++) {
         struct twin_request *q = t->running.at[i];
         uint64_t left = q->decoding ? 1 : q->n - q->computed;
-        if (!q->decoding && !prompts_too)
+        if ((!q->decoding && !prompts_too) || whole(q))
             continue;
         left = left < t->budget ? left : t->budget;
         if (left)
@@ -352,23 +373,45 @@ static double step_s(const struct twin *t)
     return step_sum_s(&line, 1);
 }
 
-/* Every request that ran has its tokens at t->now. */
-static void finish_step(struct twin *t)
+/* The composed step joins the queue: it begins when the one before it ends. */
+static void push_batch(struct twin *t)
 {
-    struct list ran = t->running;
+    double copies = t->k->kp->problem.link_bytes_per_s,
+           start = t->n_batches ? t->batches[0].end_s : t->now;
+    struct batch *b = &t->batches[t->n_batches++];
 
-    for (int i = 0; i < ran.n; i++) {
-        struct twin_request *q = ran.at[i];
+    b->n = 0;
+    b->end_s = start + (t->swapped_bytes > 0 ? t->swapped_bytes / copies : 0) + step_s(t);
+    t->steps++;
+    for (int i = 0; i < t->running.n; i++) {
+        struct twin_request *q = t->running.at[i];
         q->computed += q->new_tokens;
         if (!q->new_tokens || (!q->decoding && q->computed < q->n))
             continue;
         q->decoded += q->decoding;
         q->decoding = true;
+        q->pending++;
+        b->gives[b->n++] = q;
+    }
+}
+
+/* The first batch is done: everyone in it has a token. */
+static void pop_batch(struct twin *t)
+{
+    struct batch b = t->batches[0];
+
+    t->now = b.end_s;
+    t->batches[0] = t->batches[1];
+    t->n_batches--;
+    for (int i = 0; i < b.n; i++) {
+        struct twin_request *q = b.gives[i];
+        q->pending--;
         q->out.first_s = q->generated++ ? q->out.first_s : t->now;
         if (q->generated < q->r->output)
             continue;
         q->out.last_s = t->now;
-        take_out(&t->running, q);
+        if (q->n_blocks) /* not preempted while it got its last token */
+            take_out(&t->running, q);
         free_blocks(t, q);
     }
 }
@@ -401,14 +444,14 @@ static bool notice(struct twin *t, double *next_s)
 static void run(struct twin *t)
 {
     for (;;) {
-        double next_s, copies;
+        double next_s;
         notice(t, &next_s);
         if (compose(t)) {
-            copies = t->k->kp->problem.link_bytes_per_s;
-            t->now += t->swapped_bytes > 0 ? t->swapped_bytes / copies : 0;
-            t->now += step_s(t);
-            t->steps++;
-            finish_step(t);
+            push_batch(t);
+            if (t->n_batches == t->depth)
+                pop_batch(t);
+        } else if (t->n_batches) {
+            pop_batch(t);
         } else if (t->preempted) {
             continue;
         } else if (t->waiting.n) { /* too long for the watermark */
@@ -447,6 +490,7 @@ static struct twin *twin_new(struct ks *k, const struct ks_request *r)
 
     t->k = k;
     t->policy = k->opt.policy;
+    t->depth = k->opt.ahead == SIM_AHEAD_ON ? 2 : 1;
     t->caches = k->opt.prefix_cache;
     t->block_tokens = p->stages[0].pool.kinds[0].block_tokens;
     t->page_bytes = p->stages[0].pool.block_bytes;
@@ -532,8 +576,9 @@ static void test_twin(void **state)
             struct twin *t;
             k->opt.policy = ks_policy(k, policies[rng_below(&r, 5)]);
             k->opt.prefix_cache = caches;
-            print_message("# spec %zu, %s, prefix %d, case %llu\n", s, k->opt.policy->name,
-                          caches, (unsigned long long)i);
+            k->opt.ahead = rng_below(&r, 2) ? SIM_AHEAD_ON : SIM_AHEAD_OFF;
+            print_message("# spec %zu, %s, ahead %d, prefix %d, case %d\n", s,
+                          k->opt.policy->name, (int)k->opt.ahead, caches, (int)i);
             draw(&r, q, hashes, known);
             t = twin_new(k, q);
             run(t);

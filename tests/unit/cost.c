@@ -23,7 +23,7 @@ static const struct llama7b cases[] = {
      369278976},
 };
 
-static double layers_only(const struct tally *t)
+static double layers_only(const struct op_tally *t)
 {
     double sum = 0;
 
@@ -34,7 +34,7 @@ static double layers_only(const struct tally *t)
 
 static double prefill_flop(const struct problem *p, uint64_t n)
 {
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
 
     work_prefill(&p->whole_work, &p->whole, n, 1, 9, &t);
     return layers_only(&t);
@@ -46,7 +46,7 @@ static void test_llama7b(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1024];
         struct ck ck = {0};
-        struct tally t = {{0}, {0}};
+        struct op_tally t = {{0}, {0}};
         snprintf(text, sizeof text, KP_LLAMA7B HW "%s", cases[i].sharing);
         struct kp *k = kp_build(text);
         const struct problem *p = &k->problem;
@@ -154,7 +154,7 @@ static void test_mla(void **state)
 {
     (void)state;
     struct ck ck = {0};
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     struct kp *k = kp_build(
         "model: {layers: 61, hidden_size: 7168, intermediate_size: 18432, heads: 128, vocab_size: 129280, "
         "mla: {q_lora_rank: 1536, kv_lora_rank: 512, nope_dim: 128, rope_dim: 64, v_dim: 128}}\n"
@@ -224,7 +224,7 @@ static void test_early_exit(void **state)
         "model: {layers: 26, hidden_size: 3072, intermediate_size: 8192, heads: 24, kv_heads: 8, "
         "head_dim: 128, vocab_size: 100288}\n" HW);
     double mlp = 26 * 6.0 * 3072 * 8192;
-    struct tally t = {{0}, {0}}, u = {{0}, {0}};
+    struct op_tally t = {{0}, {0}}, u = {{0}, {0}};
     work_prefill(&k->problem.whole_work, &k->problem.whole, 4096, 1, 9, &t);
     work_prefill(&plain->problem.whole_work, &plain->problem.whole, 4096, 1, 9, &u);
     kt_rel(u.flop[OP_MLP], 4096 * mlp, 1e-12);
@@ -248,7 +248,7 @@ static void test_sequential_prefill(void **state)
     struct kp *k = kp_build(KP_LLAMA7B HW
                             "cache: {sharing: {scheme: lckv, warmup: 2, sequential: true}}\n");
     const struct problem *p = &k->problem;
-    struct tally all = {{0}, {0}}, steps = {{0}, {0}};
+    struct op_tally all = {{0}, {0}}, steps = {{0}, {0}};
     assert_true(p->layout.sequential_prefill);
     work_prefill(&p->whole_work, &p->whole, 301, 2, UINT64_MAX, &all);
     for (uint64_t i = 0; i < 301; i++)
@@ -450,7 +450,7 @@ static void test_hybrid_stages(void **state)
     kt_u64(layers, 6);
     /* a step writes K and V of two layers (2 x 2 x 512 x 2 B) beside reading their projections,
      * and reads and writes the states */
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     work_decode(&one->problem.whole_work, &one->problem.whole, 1000, 0, 3, &t);
     kt_rel(t.bytes[OP_QKV], 2 * 3 * 512.0 * 512 * 2 + 3 * 4096, 1e-12);
     kt_rel(t.bytes[OP_STATE] - (double)one->problem.whole_work.read_bytes[OP_STATE],
@@ -468,7 +468,7 @@ static void test_collectives(void **state)
 {
     (void)state;
     struct model m = {.hidden = 4096};
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     kt_u64(roofline_collectives(&m, (struct parallel){4, 1, 1, 1, 1}, 32, 10, &t), 64);
     kt_rel(t.bytes[OP_COLLECTIVE], 7864320, 1e-12);
     memset(&t, 0, sizeof t);
@@ -492,7 +492,7 @@ static void test_logits(void **state)
     (void)state;
     struct model m = {.vocab = 1000};
     struct work head = {.samples = true}, none = {.samples = false};
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
 
     kt_u64(roofline_logits(&none, &m, (struct parallel){4, 1, 1, 1, 1}, 10, &t), 0);
     kt_u64(roofline_logits(&head, &m, (struct parallel){1, 1, 1, 1, 1}, 10, &t), 0);
@@ -513,7 +513,7 @@ static void test_roofline_sides(void **state)
                         .kernel_launch_s = 0.25,
                         .peer_bytes_per_s = 10,
                         .peer_latency_s = 0.5};
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     double s[N_OPS];
     t.bytes[OP_MLP] = 200;       /* 2 s */
     t.flop[OP_MLP] = 1500;       /* 1.5 s, of which a third is not hidden */
@@ -543,7 +543,7 @@ static void test_expert_reads(void **state)
         "model: {layers: 8, hidden_size: 256, heads: 4, kv_heads: 4, head_dim: 64, vocab_size: 1000, "
         "intermediate_size: 128, moe: {experts: 16, top_k: 2, intermediate_size: 128}}\n" HW);
     const struct work *w = &k->problem.whole_work;
-    struct tally one = {{0}, {0}}, three = {{0}, {0}};
+    struct op_tally one = {{0}, {0}}, three = {{0}, {0}};
     uint64_t experts = 8ull * 16 * 3 * 256 * 128 * 2, router = 8ull * 16 * 256 * 2;
     kt_u64(w->experts[0].bytes, experts);
     work_decode(w, &k->problem.whole, 10, 0, 1, &one);
@@ -552,7 +552,7 @@ static void test_expert_reads(void **state)
     kt_rel(three.bytes[OP_EXPERTS], (double)router + (double)experts * (1 - 0.669921875),
            1e-12);
     kt_rel(one.flop[OP_EXPERTS], 8 * 2.0 * (16 * 256 + 2 * 3 * 256 * 128), 1e-12);
-    struct tally pre = {{0}, {0}}; /* a prefill of 2 prompts of 5 tokens: 10 tokens draw
+    struct op_tally pre = {{0}, {0}}; /* a prefill of 2 prompts of 5 tokens: 10 tokens draw
                                       experts, weights are read once */
     work_prefill(w, &k->problem.whole, 5, 2, 9, &pre);
     double share = 1;

@@ -99,7 +99,7 @@ static enum op op_of(const char *kind)
 static double product_us(const struct kp *k, enum op op, uint64_t rows)
 {
     const struct work *w = &k->problem.whole_work;
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     double s[N_OPS], layers = op == OP_HEAD ? 1 : w->layers;
 
     if (rows > 256 || op == OP_ELEMENTWISE)
@@ -113,7 +113,7 @@ static double product_us(const struct kp *k, enum op op, uint64_t rows)
 static double decode_us(const struct kp *k, uint64_t sequences, uint64_t keys)
 {
     const struct work *w = &k->problem.whole_work;
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
     double s[N_OPS];
 
     work_decode(w, &k->problem.whole, keys, 0, sequences, &t);
@@ -125,7 +125,7 @@ static double decode_us(const struct kp *k, uint64_t sequences, uint64_t keys)
 static double prompt_us(const struct kp *k, uint64_t rows, uint64_t before)
 {
     const struct work *w = &k->problem.whole_work;
-    struct tally all = {{0}, {0}}, first = {{0}, {0}};
+    struct op_tally all = {{0}, {0}}, first = {{0}, {0}};
     double s[N_OPS];
 
     work_prefill(w, &k->problem.whole, before + rows, 1, 0, &all);
@@ -237,7 +237,7 @@ static void check_decode_layer(const struct table *t, const char *gpu, double bo
     double measured_us = 0, predicted = 0, s[N_OPS];
     uint64_t keys = 0;
     struct kp *k = NULL;
-    struct tally tally = {{0}, {0}};
+    struct op_tally tally = {{0}, {0}};
 
     for (size_t i = 0; i < t->n; i++) {
         const struct row *r = &t->rows[i];
@@ -334,7 +334,7 @@ static void test_activations_moved(void **state)
                  strstr(cases[i].keys, "moe") ? "" : "intermediate_size: 1024,", cases[i].keys);
         struct kp *k = kp_build(text);
         const struct stage *s = &k->problem.stages[0];
-        struct tally t = {{0}, {0}}, d = {{0}, {0}}, half = {{0}, {0}};
+        struct op_tally t = {{0}, {0}}, d = {{0}, {0}}, half = {{0}, {0}};
         work_prefill(&k->problem.whole_work, &k->problem.whole, 10, 3, 0, &t);
         kt_rel(t.bytes[OP_ELEMENTWISE], 10 * 3 * 6 * 2 * cases[i].layer, 1e-12);
         kt_rel(t.flop[OP_ELEMENTWISE] + 1, 1, 1e-12);

@@ -149,6 +149,68 @@ static void options_act(void **state)
     kt_folder_remove(folder);
 }
 
+/* The second request arrives in the third step: it runs in the fourth, or in the fifth. */
+static void steps_ahead(void **state)
+{
+    struct kt *k = *state;
+    char *folder = setup(k);
+    static const double mean_s[] = {(0.1 + 0.15) / 2, (0.1 + 0.25) / 2};
+
+    put(k, folder, "two.yaml",
+        "model: {layers: 2, hidden_size: 64, intermediate_size: 128, heads: 2, kv_heads: 2, "
+        "head_dim: 32, vocab_size: 1000}\n"
+        "hardware: {memory: 1GiB}\nengine: {max_seqs: 2}\n");
+    put(k, folder, "two.csv", "arrival_s,prompt_tokens,output_tokens\n1,10,9\n1.25,20,1\n");
+    for (int i = 0; i < 2; i++) {
+        struct ran r = run(k, folder,
+                           arena_printf(k->a,
+                                        "sim|@two.yaml|--steps|@steps.csv|--trace|"
+                                        "@two.csv|--step-lag|%d",
+                                        i));
+        cJSON *j = cJSON_Parse(r.out);
+        assert_int_equal(r.status, 0);
+        kt_rel(number(j, "latency.ttft.mean_seconds"), mean_s[i], 1e-9);
+        assert_int_equal(cJSON_IsTrue(json_at(j, "composes_ahead")), i);
+        assert_string_equal(json_at(j, "provenance.composes_ahead_source")->valuestring,
+                            "given");
+        cJSON_Delete(j);
+    }
+    kt_folder_remove(folder);
+}
+
+/* Where prefixes cannot be kept it is said, if the trace has any. */
+static void no_prefixes(void **state)
+{
+    struct kt *k = *state;
+    char *folder = setup(k);
+    struct ran r;
+
+    put(k, folder, "drops.yaml",
+        "model: {layers: 2, hidden_size: 64, intermediate_size: 128, heads: 2, kv_heads: 2, "
+        "head_dim: 32, vocab_size: 1000}\n"
+        "hardware: {memory: 1GiB}\n"
+        "cache: {eviction: {scheme: streamingllm, sinks: 4, recent: 60}}\n");
+    put(k, folder, "shared.jsonl",
+        "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 2, \"hash_ids\": [1, 2]}\n");
+    r = run(k, folder, "sim|@drops.yaml|-q|--steps|@steps.csv|--trace|@three.csv");
+    assert_int_equal(r.status, 0);
+    assert_non_null(strstr(r.out, "\"prefix_cache\": false"));
+    assert_null(strstr(r.out, "computed again"));
+    r = run(k, folder, "sim|@drops.yaml|--steps|@steps.csv|--trace|@shared.jsonl");
+    assert_int_equal(r.status, 0);
+    if (!strstr(r.err,
+                "drops.yaml:1:1: warning: what prompts share is computed again: not every "
+                "layer keeps every token of a prompt in whole blocks (windows, recurrent "
+                "states, dropped tokens)\n"))
+        kt_same(r.err, "");
+    r = run(k, folder,
+            "sim|@drops.yaml|--steps|@steps.csv|--trace|@shared.jsonl|--no-prefix-cache");
+    assert_null(strstr(r.err, "computed again"));
+    r = run(k, folder, "sim|@one.yaml|--steps|@steps.csv|--trace|@three.csv");
+    assert_non_null(strstr(r.out, "\"prefix_cache\": true"));
+    kt_folder_remove(folder);
+}
+
 /* A request takes ten steps of 0.1 s, one after another: at 1 request/s none waits, beyond it
  * the queue grows without end. */
 static void highest_rate(void **state)
@@ -337,6 +399,7 @@ static void usage(void **state)
          "--ttft takes a time of at least 1e-06 s, such as 500ms or 2s, found 'fast'"},
         {"|--arrivals|uniform:1|--step-overhead|x",
          "--step-overhead takes a time, such as 500us or 2ms, found 'x'"},
+        {"|--arrivals|uniform:1|--step-lag|2", "--step-lag takes 0 or 1, found '2'"},
         {"|--arrivals|uniform:1|--router|best",
          "--router takes round-robin, least-loaded or prefix-aware, found 'best'"},
         {"|--arrivals|uniform:1|--prefill-replicas|1|--transfer|5G",
@@ -382,16 +445,10 @@ static void help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kt_test(by_hand),
-        kt_test(options_act),
-        kt_test(highest_rate),
-        kt_test(no_highest_rate),
-        kt_test(replicas),
-        kt_test(requests_again),
-        kt_test(nothing_half_written),
-        kt_test(page),
-        kt_test(rejected),
-        kt_test(usage),
+        kt_test(by_hand),     kt_test(options_act),    kt_test(steps_ahead),
+        kt_test(no_prefixes), kt_test(highest_rate),   kt_test(no_highest_rate),
+        kt_test(replicas),    kt_test(requests_again), kt_test(nothing_half_written),
+        kt_test(page),        kt_test(rejected),       kt_test(usage),
         kt_test(help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

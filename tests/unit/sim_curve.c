@@ -467,6 +467,20 @@ static void offloaded(void **state)
     kp_free(k);
 }
 
+/* The context is given and its slots are shorter than what the workload asks for. */
+static void short_slots(void **state)
+{
+    (void)state;
+    struct kp *k = build(llama, "engine: {name: llamacpp, max_model_len: 1024, n_seq: 4, "
+                                "kv_unified: false}\n");
+    struct curve_store m;
+
+    assert_false(curve_store_build(&k->problem, 0, k->diag, &m));
+    kp_says(k, "a slot holds 256 tokens, workload.prompt and workload.output are 500");
+    kt_u64((uint64_t)diag_exit(k->diag), 4);
+    kp_free(k);
+}
+
 static void no_memory(void **state)
 {
     (void)state;
@@ -520,6 +534,7 @@ int main(void)
         cmocka_unit_test(a_window),
         cmocka_unit_test(slots),
         cmocka_unit_test(offloaded),
+        cmocka_unit_test(short_slots),
         cmocka_unit_test(no_memory),
         cmocka_unit_test(stretches),
     };

@@ -157,6 +157,7 @@ static void choose(struct rng *r, struct ks *k, const struct server *s)
     k->opt.replicas = (uint32_t)(1 + rng_below(r, 2) * rng_below(r, 3));
     k->opt.prefill_replicas = rng_below(r, 4) ? 0 : 1 + (uint32_t)rng_below(r, 2);
     k->opt.router = (enum router)rng_below(r, 3);
+    k->opt.ahead = rng_below(r, 3) ? SIM_AHEAD_ON : SIM_AHEAD_OFF;
     k->opt.prefix_cache = s->caches && rng_below(r, 2);
     k->opt.unlimited_cache = !rng_below(r, 10);
 }
@@ -172,9 +173,10 @@ static void one_server(const struct server *s, uint64_t seed)
         struct sim_now now;
         choose(&r, k, s);
         draw(&r, s, l, k->opt.prefix_cache);
-        print_message("# %s: policy %s, replicas %u + %u, router %d, prefix %d, case %llu\n",
-                      s->name, k->opt.policy->name, k->opt.prefill_replicas, k->opt.replicas,
-                      (int)k->opt.router, k->opt.prefix_cache, (unsigned long long)i);
+        print_message(
+            "# %s: policy %s, ahead %d, replicas %u + %u, router %d, prefix %d, case %llu\n",
+            s->name, k->opt.policy->name, k->opt.ahead == SIM_AHEAD_ON, k->opt.prefill_replicas,
+            k->opt.replicas, (int)k->opt.router, k->opt.prefix_cache, (unsigned long long)i);
         k->opt.every_step = true;
         ks_run(k, l->r, REQUESTS);
         now = k->now;

@@ -18,32 +18,6 @@ static struct ks *server(const char *yaml, const char *policy)
     return k;
 }
 
-/* Scheduled, first and last token of a request, in seconds; both ways of running time. */
-static void is(const struct ks *k, size_t i, double scheduled, double first, double last)
-{
-    const struct outcome *o = &k->outcomes[i];
-
-    if (o->scheduled_s != scheduled || o->first_s != first || o->last_s != last) {
-        print_error("request %zu: %g %g %g, expected %g %g %g\n", i, o->scheduled_s, o->first_s,
-                    o->last_s, scheduled, first, last);
-        fail();
-    }
-}
-
-/* Runs both ways; they agree to the bit with whole seconds. */
-static void run(struct ks *k, const struct ks_request *r, size_t n)
-{
-    struct outcome *want = ARENA_NEW(k->kp->arena, struct outcome, n);
-
-    k->opt.every_step = true;
-    ks_run(k, r, n);
-    memcpy(want, k->outcomes, n * sizeof *want);
-    k->opt.every_step = false;
-    ks_run(k, r, n);
-    for (size_t i = 0; i < n; i++)
-        is(k, i, want[i].scheduled_s, want[i].first_s, want[i].last_s);
-}
-
 /* 10 + 30 tokens: 40 a step, so 0 and 1 run whole and 2 gets what is left. */
 static void test_v1_chunks(void **state)
 {
@@ -57,11 +31,11 @@ static void test_v1_chunks(void **state)
     };
 
     (void)state;
-    run(k, r, N(r));
-    is(k, 0, 0, 1, 3);
-    is(k, 1, 0, 1, 1);
-    is(k, 2, 0, 4, 5);
-    is(k, 3, 3, 4, 4);
+    ks_both(k, r, N(r));
+    ks_is(k, 0, 0, 1, 3);
+    ks_is(k, 1, 0, 1, 1);
+    ks_is(k, 2, 0, 4, 5);
+    ks_is(k, 3, 3, 4, 4);
     assert_true(k->outcomes[3].queued_s == 1);
     kt_u64(k->now.steps, 5);
     ks_free(k);
@@ -80,13 +54,13 @@ static void test_v1_preemption(void **state)
     };
 
     (void)state;
-    run(k, r, N(r));
+    ks_both(k, r, N(r));
     /* Step 1: prompts; 2: 32nd tokens. 3: the first needs a block, the second goes. Its 2
      * blocks are free, one is taken: 33 tokens need 3, so it waits, and 2 behind it. 0 ends
      * with step 6 (token 6). Step 7: 33 tokens of 1, its third; and 2. Step 8: the last. */
-    is(k, 0, 0, 1, 6);
-    is(k, 1, 0, 1, 8);
-    is(k, 2, 6, 7, 8);
+    ks_is(k, 0, 0, 1, 6);
+    ks_is(k, 1, 0, 1, 8);
+    ks_is(k, 2, 6, 7, 8);
     kt_u64(k->outcomes[1].preemptions, 1);
     kt_u64(k->outcomes[0].preemptions + k->outcomes[2].preemptions, 0);
     kt_u64(k->now.preemptions, 1);
@@ -104,10 +78,10 @@ static void test_fcfs(void **state)
     };
 
     (void)state;
-    run(k, r, N(r));
-    is(k, 0, 0, 1, 6); /* decodes in steps 3, 5, 6 */
-    is(k, 1, 1, 2, 3);
-    is(k, 2, 3, 4, 4);
+    ks_both(k, r, N(r));
+    ks_is(k, 0, 0, 1, 6); /* decodes in steps 3, 5, 6 */
+    ks_is(k, 1, 1, 2, 3);
+    ks_is(k, 2, 3, 4, 4);
     ks_free(k);
 }
 
@@ -127,7 +101,7 @@ static void test_fcfs_watermark(void **state)
     (void)state;
     kt_u64(k->kp->problem.stages[0].budget.kv_pool_bytes, 101 * 16384);
     k->opt.policy = NULL; /* this version's own */
-    run(k, r, N(r));
+    ks_both(k, r, N(r));
     assert_int_equal(k->outcomes[0].end, REQUEST_DONE);
     assert_int_equal(k->outcomes[1].end, REQUEST_REJECTED);
     ks_free(k);
@@ -142,7 +116,7 @@ static void test_swap(void **state)
     double copy = 32768 / k->kp->problem.link_bytes_per_s;
 
     (void)state;
-    run(k, r, N(r));
+    ks_both(k, r, N(r));
     /* 1: prompts, 2: second tokens, 3: 1 goes; 0 ends with step 6; 7 and 8: 1 again. */
     kt_rel(k->outcomes[0].last_s, 6 + copy, 1e-12);
     kt_rel(k->outcomes[1].last_s, 8 + 2 * copy, 1e-12);
@@ -157,10 +131,10 @@ static void test_static(void **state)
         {0, 10, 5, NULL, 0, 0}, {0, 10, 2, NULL, 0, 0}, {0, 10, 3, NULL, 0, 0}};
 
     (void)state;
-    run(k, r, N(r));
-    is(k, 0, 0, 1, 5);
-    is(k, 1, 0, 1, 2);
-    is(k, 2, 5, 6, 8); /* its place is free at 2, the batch ends at 5 */
+    ks_both(k, r, N(r));
+    ks_is(k, 0, 0, 1, 5);
+    ks_is(k, 1, 0, 1, 2);
+    ks_is(k, 2, 5, 6, 8); /* its place is free at 2, the batch ends at 5 */
     ks_free(k);
 }
 
@@ -173,10 +147,10 @@ static void test_no_evict(void **state)
         {0, 30, 18, NULL, 0, 0}, {0, 30, 18, NULL, 0, 0}, {0, 30, 18, NULL, 0, 0}};
 
     (void)state;
-    run(k, r, N(r));
-    is(k, 0, 0, 1, 18);
-    is(k, 1, 0, 1, 18);
-    is(k, 2, 18, 19, 36);
+    ks_both(k, r, N(r));
+    ks_is(k, 0, 0, 1, 18);
+    ks_is(k, 1, 0, 1, 18);
+    ks_is(k, 2, 18, 19, 36);
     kt_u64(k->now.preemptions, 0);
     ks_free(k);
 }
@@ -198,12 +172,12 @@ static void test_sglang_order(void **state)
 
     (void)state;
     k->opt.prefix_cache = true;
-    run(k, r, N(r));
+    ks_both(k, r, N(r));
     /* Step 1: 0 (1 exceeds the chunk: it gets 24 tokens), 2: the rest of 1. Places are full. 3:
      * decode, 1 is done; 4: the longest match, 4, alone; 5: decode, done; then 2, 5, 3. */
-    is(k, 4, 3, 4, 5);
+    ks_is(k, 4, 3, 4, 5);
     kt_u64(k->outcomes[4].cached_tokens, 896);
-    is(k, 2, 5, 6, 7);
+    ks_is(k, 2, 5, 6, 7);
     kt_u64(k->outcomes[2].cached_tokens, 592 / 16 * 16);
     assert_true(k->outcomes[5].scheduled_s < k->outcomes[3].scheduled_s);
     kt_u64(k->outcomes[5].cached_tokens, 512);
@@ -219,8 +193,8 @@ static void test_sglang_admission(void **state)
         {0, 200, 200, NULL, 0, 0}, {0.5, 200, 200, NULL, 0, 0}, {0.5, 200, 200, NULL, 0, 0}};
 
     (void)state;
-    run(k, r, N(r));
-    is(k, 1, 1, 2, k->outcomes[1].last_s);
+    ks_both(k, r, N(r));
+    ks_is(k, 1, 1, 2, k->outcomes[1].last_s);
     assert_true(k->outcomes[2].scheduled_s > 2);
     kt_u64(k->now.done, 3);
     ks_free(k);
@@ -239,11 +213,11 @@ static void test_rejected(void **state)
     };
 
     (void)state;
-    run(k, r, N(r));
+    ks_both(k, r, N(r));
     assert_int_equal(k->outcomes[0].end, REQUEST_DONE);
     assert_int_equal(k->outcomes[1].end, REQUEST_REJECTED);
     assert_int_equal(k->outcomes[2].end, REQUEST_REJECTED);
-    is(k, 0, 0, 1, 5);
+    ks_is(k, 0, 0, 1, 5);
     kt_u64(k->now.rejected, 2);
     ks_free(k);
 }
@@ -275,7 +249,7 @@ static void test_defaults(void **state)
         k->opt.policy = ks_policy(k, engines[i][1]);
         ks_run(k, r, N(r));
         for (size_t j = 0; j < N(own); j++)
-            is(k, j, own[j].scheduled_s, own[j].first_s, own[j].last_s);
+            ks_is(k, j, own[j].scheduled_s, own[j].first_s, own[j].last_s);
         ks_free(k);
     }
 }

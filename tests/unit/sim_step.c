@@ -165,7 +165,7 @@ static double pairs_of(const struct cache_row *r, uint64_t from, uint64_t to)
     return sum;
 }
 
-static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct tally *t)
+static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct op_tally *t)
 {
     uint64_t from = k->offset, to = from + k->tokens;
     struct ck ck = {0};
@@ -201,7 +201,7 @@ static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct 
 }
 
 static void sum_weights(const struct stage *s, const struct mix *x, uint64_t tokens,
-                        struct tally *t)
+                        struct op_tally *t)
 {
     const struct work *w = &s->work;
 
@@ -215,7 +215,7 @@ static void sum_weights(const struct stage *s, const struct mix *x, uint64_t tok
 
 /* The schemes' own part: spread over the ranks. */
 static void sum_schemes(const struct problem *p, const struct mix *x, uint64_t i,
-                        struct tally *reads, struct tally *t)
+                        struct op_tally *reads, struct op_tally *t)
 {
     double share = 1.0 / p->parallel.tp / p->n_stages;
 
@@ -245,8 +245,9 @@ static double step_s(const struct step_model *m, const struct mix *x, uint64_t i
 
     for (uint32_t k = 0; k < p->n_stages; k++) {
         const struct stage *s = &p->stages[k];
-        struct tally t = {{0}, {0}}, apart = {{0}, {0}};
-        struct tally *reads = x->n_chunks ? &apart : &t; /* beside chunks: a part of its own */
+        struct op_tally t = {{0}, {0}}, apart = {{0}, {0}};
+        struct op_tally *reads =
+            x->n_chunks ? &apart : &t; /* beside chunks: a part of its own */
         uint64_t tokens = x->decodes;
         for (uint64_t q = 0; q < x->decodes; q++) {
             work_decode(&none, &s->fold, x->prompt[q], x->decoded[q] + i, 1, reads);
@@ -368,7 +369,7 @@ static void meet_at(const struct step_model *m, const struct mix *x, uint64_t i,
 {
     const struct stage *s = &m->problem->stages[0];
     struct work none = {.layers = 0};
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
 
     for (uint64_t q = 0; q < x->decodes; q++)
         work_decode(&none, &s->fold, x->prompt[q], x->decoded[q] + i, 1, &t);
