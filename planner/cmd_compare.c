@@ -36,8 +36,10 @@ static bool make(struct cmd_ctx *ctx, const struct cmd_options *opt,
                  const struct profiles *profiles, const struct cmd_case *c, struct compare *out)
 {
     static const compare_goal_fn goals[] = {more_sequences, more_speed, less_prefill};
+    struct evidence evidence;
 
-    if (!compare_schemes(ctx->arena, &c->problem, profiles, opt->schemes, ctx->diag, out))
+    if (!evidence_load(ctx->arena, profiles, ctx->diag, &evidence) ||
+        !compare_schemes(ctx->arena, &c->problem, &evidence, opt->schemes, ctx->diag, out))
         return false;
     compare_front(out, goals, sizeof goals / sizeof *goals);
     return !opt->sort || compare_sort(out, opt->sort, ctx->diag);

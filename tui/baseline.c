@@ -125,7 +125,9 @@ void baseline_pin(struct baseline *b, struct session *s)
     snprintf(b->name, sizeof b->name, "%.40s on %u x %.24s", slash ? slash + 1 : model,
              s->problem.gpus, gpu && *gpu ? gpu : "GPU");
     figures_of(s, &b->figures);
-    b->text = arena_strdup(s->arena, s->text);
+    arena_free(b->arena);
+    b->arena = arena_new();
+    b->text = arena_strdup(b->arena, s->text);
 }
 
 static const char *plus(double d)

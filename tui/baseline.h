@@ -61,7 +61,8 @@ struct baseline { /* a pinned plan */
     uint64_t generation; /* of the session, when it was pinned */
     char name[80];       /* "Llama-3.1-8B on 2 x h100-sxm5-80gb" */
     struct figures figures;
-    const char *text; /* its spec as YAML, for Curves; of the session's arena */
+    struct arena *arena; /* of its own; the last one until the next is pinned */
+    const char *text;    /* its spec as YAML, for Curves */
 };
 
 /* Takes the session's last plan as the baseline. */

@@ -142,6 +142,12 @@ int canvas_right(struct canvas *c, struct rect r, int x_end, int y, enum style s
     return canvas_text(c, r, x_end - canvas_columns(text), y, s, text);
 }
 
+void canvas_more(struct canvas *c, struct rect r, int x_end, int y, enum style s)
+{
+    if (x_end > r.w && r.w > 0)
+        canvas_put(c, r, r.w - 1, y, s, 0x2026);
+}
+
 void canvas_put(struct canvas *c, struct rect r, int x, int y, enum style s, uint32_t cp)
 {
     put(c, visible(c, r), (long long)r.x + x, (long long)r.y + y,

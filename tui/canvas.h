@@ -63,6 +63,9 @@ int canvas_textf(struct canvas *c, struct rect r, int x, int y, enum style s, co
 int canvas_right(struct canvas *c, struct rect r, int x_end, int y, enum style s,
                  const char *text);
 int canvas_columns(const char *text); /* width in columns */
+/* The sign that more follows, in the last column of a line whose text would end before x_end.
+ */
+void canvas_more(struct canvas *c, struct rect r, int x_end, int y, enum style s);
 void canvas_put(struct canvas *c, struct rect r, int x, int y, enum style s, uint32_t cp);
 void canvas_fill(struct canvas *c, struct rect r, enum style s, uint32_t cp);
 /* Changes the style of what is there: a selected line. */

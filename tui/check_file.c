@@ -61,6 +61,7 @@ static struct check_row row_of(const struct doc_node *n)
                           .level = text_at(n, "level"),
                           .verdict = text_at(n, "verdict"),
                           .reason = text_at(n, "reason"),
+                          .unit = text_at(n, "unit"),
                           .predicted = number_at(n, "predicted"),
                           .measured = number_at(n, "measured"),
                           .ratio = number_at(n, "ratio"),
@@ -89,6 +90,8 @@ bool check_read(struct arena *a, const char *path, struct diag *d, struct check_
         return diag_add(d, DIAG_INPUT, doc->at, "the schema is '%s', expected '%s'",
                         text_at(doc, "schema"), CHECK_SCHEMA);
     out->device = named_at(doc, "device");
+    if (*text_at(doc, "device_name"))
+        out->device = arena_printf(a, "%s (%s)", text_at(doc, "device_name"), out->device);
     out->driver = text_at(doc, "driver");
     out->date = text_at(doc, "date");
     list = doc_get(doc, "checks");

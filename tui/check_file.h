@@ -9,7 +9,7 @@
 enum check_verdict { CHECK_OK, CHECK_BAD, CHECK_WAIVED, CHECK_OTHER };
 
 struct check_row {
-    const char *name, *level, *verdict, *reason; /* "" = not said */
+    const char *name, *level, *verdict, *reason, *unit; /* "" = not said */
     enum check_verdict kind;
     double predicted, measured, ratio, tolerance; /* NAN = not said */
 };

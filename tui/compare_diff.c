@@ -74,7 +74,8 @@ static void view_quality(struct canvas *c, struct rect line, const struct compar
         return;
     }
     snprintf(text, sizeof text, "%.6g %s", e->value, e->metric);
-    canvas_text(c, line, 0, 0, reference ? ST_VALUE : ST_DIM, text);
+    canvas_more(c, line, canvas_text(c, line, 0, 0, reference ? ST_VALUE : ST_DIM, text), 0,
+                ST_DIM);
 }
 
 static void view_change(struct canvas *c, struct rect line, double v, double of, int better)

@@ -42,7 +42,10 @@ static const struct problem *pinned_of(struct arena *a, const struct session *s)
 
     if (!text || !doc_read_yaml(a, "baseline.yaml", text, strlen(text), d, &doc, 1, &n) || !n)
         return NULL;
-    return spec_bind(a, doc, d, spec) && problem_build(a, spec, s->profiles, d, p) ? p : NULL;
+    if (!spec_bind(a, doc, d, spec))
+        return NULL;
+    spec->hardware.facts = s->facts;
+    return problem_build(a, spec, s->profiles, d, p) ? p : NULL;
 }
 
 /* A tagged scheme with the parameters that Compare shows it with. */

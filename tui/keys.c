@@ -2,9 +2,16 @@
  * comes from here. */
 #include "tui/keys.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "planner/base/utf8.h"
+#include "tui/glyph.h"
+
+/* Screens by what is on them; a page of text moves like one. */
+#define MOVES "budget compare layers curves front check page"
+#define CHANGES "budget compare curves front run check"
+#define FIGURES "budget compare layers curves front check"
 
 static const struct key_row rows[] = {
     {ACT_HELP, "F1 ? h", "Help", "keys of this screen", NULL},
@@ -14,32 +21,34 @@ static const struct key_row rows[] = {
     {ACT_STEP, "s", "Step", "one step of the simulation", "run"},
     {ACT_RESTART, "r", "Restart", "the simulation from its start", "run"},
     {ACT_OPEN, "Enter", "Open", "edit the value, open the list, take what is chosen", NULL},
-    {ACT_MODE, "m", "Mode", "another quantity, axis or view", NULL},
+    {ACT_MODE, "m", "Mode", "another quantity, axis or view", "budget layers curves front"},
     {ACT_FOLD, "f", "Fold", "equal layers as one line, or each apart", "layers"},
-    {ACT_TAG, "Space", "Tag", "tag a row; two tagged rows are compared", "compare front"},
+    {ACT_TAG, "Space", "Tag", "tag a row; two tagged rows are compared", "compare"},
     {ACT_SORT, "F6 > .", "Sort", "sort by the next column", "compare front check"},
     {ACT_INVERT, "I", NULL, "turn the order round", "compare front check"},
-    {ACT_WHY, "w", "Why", "formula, numbers and source of the figure", NULL},
+    {ACT_WHY, "w", "Why", "formula, numbers, source; what a row is", FIGURES},
     {ACT_UNDO, "u z", "Undo", "take back the last edit", NULL},
     {ACT_REDO, "U Ctrl-R", NULL, "make the edit again", NULL},
     {ACT_PIN, "b", "Baseline", "this plan becomes the baseline; again: none", NULL},
-    {ACT_SEARCH, "/ F3", "Search", "search the rows", NULL},
-    {ACT_SEARCH_NEXT, "n", NULL, "the next row that was searched for", NULL},
-    {ACT_FILTER, "\\ F4", "Filter", "show only rows with a text", NULL},
+    {ACT_SEARCH, "/ F3", "Search", "search the rows", "budget compare front check"},
+    {ACT_SEARCH_NEXT, "n", NULL, "the next row that was searched for",
+     "budget compare front check"},
+    {ACT_FILTER, "\\ F4", "Filter", "show only rows with a text", "compare front check"},
     {ACT_SAVE, "S Ctrl-S F5", "Save", "save the spec", NULL},
     {ACT_LOAD, "o", NULL, "open another spec", NULL},
     {ACT_REPORT, "R", NULL, "write the report as JSON", NULL},
     {ACT_COPY, "c y", NULL, "copy the engine's command line", NULL},
     {ACT_BACK, "Esc", NULL, "back: close, leave, take the filter away", NULL},
-    {ACT_UP, "Up k", NULL, "up", NULL},
-    {ACT_DOWN, "Down j", NULL, "down", NULL},
-    {ACT_PAGE_UP, "PgUp Ctrl-B", NULL, "a page up", NULL},
-    {ACT_PAGE_DOWN, "PgDn Ctrl-F", NULL, "a page down", NULL},
-    {ACT_FIRST, "Home g", NULL, "to the first", NULL},
-    {ACT_LAST, "End G", NULL, "to the last", NULL},
-    {ACT_LESS, "Left -", NULL, "less: the value, the zoom, the speed", NULL},
-    {ACT_MORE, "Right + =", NULL, "more", NULL},
-    {ACT_CLEAR, "Backspace Delete", NULL, "the value back to its default", NULL},
+    {ACT_UP, "Up k", NULL, "up", MOVES},
+    {ACT_DOWN, "Down j", NULL, "down", MOVES},
+    {ACT_PAGE_UP, "PgUp Ctrl-B", NULL, "a page up", MOVES},
+    {ACT_PAGE_DOWN, "PgDn Ctrl-F", NULL, "a page down", MOVES},
+    {ACT_FIRST, "Home g", NULL, "to the first", MOVES},
+    {ACT_LAST, "End G", NULL, "to the last", MOVES},
+    {ACT_LESS, "Left -", NULL, "less: value, zoom, rate; the column before", CHANGES},
+    {ACT_MORE, "Right + =", NULL, "more; the next column", CHANGES},
+    {ACT_CLEAR, "Backspace Delete", NULL, "the value, the zoom back to its default",
+     "budget curves"},
     {ACT_NEXT_SCREEN, "Tab ]", NULL, "the next screen", NULL},
     {ACT_PREVIOUS_SCREEN, "S-Tab [", NULL, "the screen before", NULL},
     {ACT_SCREEN_1, "1", NULL, "the screen with this number, 1 to 9", NULL},
@@ -141,6 +150,18 @@ static uint32_t function_key(const char *name, size_t n)
         number = number * 10 + (uint32_t)(name[i] - '0');
     }
     return number <= 12 ? KEY_F_BASE + number : 0;
+}
+
+bool keys_name(uint32_t key, char *buf, size_t n)
+{
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].key == key)
+            return snprintf(buf, n, "%s", names[i].name) > 0;
+    if (key > KEY_F_BASE && key <= KEY_F_BASE + 12)
+        return snprintf(buf, n, "F%d", (int)(key - KEY_F_BASE)) > 0;
+    if (key < 32)
+        return snprintf(buf, n, "Ctrl-%c", (int)key + 64) > 0;
+    return key < KEY_UP_ARROW && n >= 5 && glyph_utf8(key, buf) > 0;
 }
 
 uint32_t keys_parse(const char *name, size_t n)

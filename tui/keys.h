@@ -96,5 +96,7 @@ enum action keys_action(uint32_t key, const char *screen);
 /* "F10" -> key; KEY_NONE when there is no such name. Names: one character, Enter Esc Tab S-Tab
  * Space Backspace Delete Insert Up Down Left Right PgUp PgDn Home End F1..F12 Ctrl-X. */
 uint32_t keys_parse(const char *name, size_t n);
+/* The name of a key, as keys_parse reads it; false when it has none. */
+bool keys_name(uint32_t key, char *buf, size_t n);
 
 #endif

@@ -77,9 +77,19 @@ static void sort_shown(struct list *l)
     l->spare = to;
 }
 
+/* Rows shown at the top that do not scroll, where they leave room for others. */
+static int pinned(const struct list *l)
+{
+    int n = 0;
+
+    while (n < l->n_shown && l->shown[n] < l->fixed)
+        n++;
+    return n + 2 < l->area.h - 1 ? n : 0;
+}
+
 static void keep_in_range(struct list *l)
 {
-    int h = l->area.h - 1;
+    int pin = pinned(l), h = l->area.h - 1 - pin;
 
     l->at = l->at >= l->n_shown ? l->n_shown - 1 : l->at;
     l->at = l->at < 0 ? 0 : l->at;
@@ -87,12 +97,20 @@ static void keep_in_range(struct list *l)
         h = 1;
     if (l->top > l->n_shown - h)
         l->top = l->n_shown - h;
-    if (l->top < 0)
-        l->top = 0;
-    if (l->at < l->top)
+    if (l->top < pin || l->at < pin)
+        l->top = pin;
+    if (l->at >= pin && l->at < l->top)
         l->top = l->at;
     if (l->at >= l->top + h)
         l->top = l->at - h + 1;
+}
+
+/* The place drawn y lines below the titles. */
+static int place_at(const struct list *l, int y)
+{
+    int pin = pinned(l);
+
+    return y < pin ? y : l->top + y - pin;
 }
 
 void list_set(struct list *l, struct arena *a, const void *rows, int n_rows, int fixed)
@@ -215,9 +233,9 @@ static enum list_used act_mouse(struct list *l, const struct event *e)
             sort_by(l, column);
         return LIST_USED;
     }
-    if (l->top + y - 1 >= l->n_shown)
+    if (place_at(l, y - 1) >= l->n_shown)
         return LIST_USED;
-    l->at = l->top + y - 1;
+    l->at = place_at(l, y - 1);
     return e->button == MOUSE_DOUBLE ? LIST_OPENED : LIST_USED;
 }
 
@@ -315,14 +333,14 @@ static void view_row(const struct list *l, struct canvas *c, int place, int y)
 /* How much of the list is seen, in the last column beside it. */
 static void view_scroll(const struct list *l, struct canvas *c)
 {
-    int h = l->area.h - 1, from, to;
+    int pin = pinned(l), h = l->area.h - 1 - pin, n = l->n_shown - pin, from, to;
 
-    if (l->n_shown <= h || h < 2)
+    if (n <= h || h < 2)
         return;
-    from = (int)((int64_t)l->top * h / l->n_shown);
-    to = (int)((int64_t)(l->top + h) * h / l->n_shown);
+    from = (int)((int64_t)(l->top - pin) * h / n);
+    to = (int)((int64_t)(l->top - pin + h) * h / n);
     for (int y = 0; y < h; y++)
-        canvas_put(c, l->area, l->area.w - 1, y + 1, ST_BORDER,
+        canvas_put(c, l->area, l->area.w - 1, pin + y + 1, ST_BORDER,
                    y >= from && y <= to ? 0x2588 : 0x2502);
 }
 
@@ -331,8 +349,8 @@ void list_view(const struct list *l, struct canvas *c)
     int h = l->area.h - 1;
 
     view_titles(l, c);
-    for (int i = 0; i < h && l->top + i < l->n_shown; i++)
-        view_row(l, c, l->top + i, i + 1);
+    for (int y = 0; y < h && place_at(l, y) < l->n_shown; y++)
+        view_row(l, c, place_at(l, y), y + 1);
     if (!l->n_shown && h > 0)
         canvas_text(c, l->area, 0, 1, ST_DIM, *l->filter ? "no row has this text" : l->none);
     view_scroll(l, c);

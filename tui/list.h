@@ -28,7 +28,7 @@ struct list {
     /* by list_set */
     const void *rows;
     int n_rows;
-    int fixed; /* the first rows that stay on top in any order */
+    int fixed; /* the first rows that stay on top in any order and do not scroll away */
     /* by the screen */
     enum style (*style)(const void *rows, int row); /* NULL = plain */
     const char *none;                               /* what an empty list says */
@@ -39,7 +39,7 @@ struct list {
     int *shown; /* [n_shown] rows in the order shown */
     int *spare; /* as large, for sorting */
     int n_shown;
-    int at, top; /* places: the cursor, the first one seen */
+    int at, top; /* places: the cursor, the first one seen below the fixed rows */
     struct rect area;
 };
 

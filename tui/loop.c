@@ -82,9 +82,9 @@ static void take_some(struct loop *l, double wait_s)
 static void keep_state(const struct loop *l, struct arena *a, struct diag *d)
 {
     const struct session *s = ui_plan(l->ui);
-    struct visit v = {.theme = ui_theme(l->ui)->name,
+    struct visit v = {.theme = ui_theme_chosen(l->ui),
                       .screen = ui_screen(l->ui),
-                      .ascii = ui_ascii(l->ui) && term_is_utf8(l->term),
+                      .ascii = ui_ascii_chosen(l->ui),
                       .path = s->path};
 
     if (l->ended && s->unsaved)

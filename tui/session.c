@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "planner/base/file.h"
+#include "planner/base/nvml.h"
 #include "planner/doc/emit.h"
 #include "planner/plan/report.h"
 
@@ -56,12 +57,33 @@ struct attempt {
     bool ok;
 };
 
-static void solve(const struct session *s, struct attempt *t)
+/* What the driver told of this machine's GPUs stays as it is; asking takes milliseconds. */
+static void ask_driver(struct session *s, const struct doc_node *gpu)
+{
+    struct nvml_facts f;
+    const char *reason;
+
+    if (s->facts || !gpu || gpu->kind != DOC_SCALAR || strcmp(gpu->text, "local") != 0 ||
+        !nvml_facts(s->arena, &f, &reason))
+        return;
+    s->facts = ARENA_NEW(s->arena, struct nvml_facts, 1);
+    *s->facts = f;
+}
+
+static bool build(struct session *s, struct attempt *t)
+{
+    if (!spec_bind(t->arena, t->doc, t->diag, t->spec))
+        return false;
+    ask_driver(s, t->spec->hardware.gpu);
+    t->spec->hardware.facts = s->facts;
+    return problem_build(t->arena, t->spec, s->profiles, t->diag, t->problem);
+}
+
+static void solve(struct session *s, struct attempt *t)
 {
     struct report_in in = {.problem = t->problem, .plan = &t->plan};
 
-    t->ok = !diag_failed(t->diag) && spec_bind(t->arena, t->doc, t->diag, t->spec) &&
-            problem_build(t->arena, t->spec, s->profiles, t->diag, t->problem);
+    t->ok = !diag_failed(t->diag) && build(s, t);
     if (!t->ok)
         return;
     plan_solve(t->problem, &t->problem->workload, &t->plan);
@@ -141,6 +163,8 @@ void session_free(struct session *s)
     drop_plan(s);
     arena_free(s->tried);
     s->tried = NULL;
+    arena_free(s->baseline.arena);
+    s->baseline.arena = NULL;
     history_free(s->history);
     s->history = NULL;
 }
@@ -263,9 +287,11 @@ bool session_variant(const struct session *s, struct arena *a, const struct sess
     struct doc_node *doc = doc_copy(a, s->doc);
     struct spec *spec = ARENA_NEW(a, struct spec, 1);
 
-    if (edit(a, doc, e, n, d) && spec_bind(a, doc, d, spec) &&
-        problem_build(a, spec, s->profiles, d, out))
-        return true;
+    if (edit(a, doc, e, n, d) && spec_bind(a, doc, d, spec)) {
+        spec->hardware.facts = s->facts;
+        if (problem_build(a, spec, s->profiles, d, out))
+            return true;
+    }
     if (why)
         *why = session_first_error(d);
     return false;
@@ -306,8 +332,12 @@ const struct compare *session_compare(struct session *s)
 
     if (s->compare || !s->planned)
         return s->compare;
+    if (!s->evidence) { /* what can be read of it */
+        s->evidence = ARENA_NEW(s->arena, struct evidence, 1);
+        (void)!evidence_load(s->arena, s->profiles, diag_new(s->arena), s->evidence);
+    }
     c = ARENA_NEW(s->built, struct compare, 1);
-    if (!compare_schemes(s->built, &s->problem, s->profiles, NULL, diag_new(s->built), c))
+    if (!compare_schemes(s->built, &s->problem, s->evidence, NULL, diag_new(s->built), c))
         return NULL;
     compare_front(c, goals, sizeof goals / sizeof *goals);
     s->compare = c;

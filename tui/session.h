@@ -11,6 +11,7 @@
 #include "tui/baseline.h"
 
 struct knob_lists;
+struct nvml_facts;
 
 enum { SESSION_TAGS = 4 };
 
@@ -35,6 +36,8 @@ struct session {
     struct diag *plan_diag; /* of the last plan: the same while ok */
     cJSON *report;          /* kvbudget.report/1 of the plan; made when asked for */
     struct compare *compare;
+    struct evidence *evidence; /* published figures; read when first compared */
+    struct nvml_facts *facts;  /* of this machine; the driver is asked once */
     struct baseline baseline;
     /* Schemes tagged in Compare and drawn in Curves: names of the registry; NULL = free. */
     const char *tags[SESSION_TAGS];

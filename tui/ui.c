@@ -65,7 +65,19 @@ void ui_say(struct ui *ui, enum style s, const char *fmt, ...)
 
 void ui_set_ascii(struct ui *ui)
 {
-    ui->ascii = true;
+    ui->ascii = ui->ascii_chosen = true;
+}
+
+bool ui_ascii_chosen(const struct ui *ui)
+{
+    return ui->ascii_chosen;
+}
+
+const char *ui_theme_chosen(const struct ui *ui)
+{
+    if (ui->options.mono && ui->theme == theme_find("mono"))
+        return ui->options.theme ? ui->options.theme : theme_at(0)->name;
+    return ui->theme->name;
 }
 
 void ui_set_machine(struct ui *ui, const char *line)
@@ -208,23 +220,11 @@ static void back(struct ui *ui)
     s->type->filter(ui, s->state, "");
 }
 
-static void open_prompt(struct ui *ui, enum prompt_kind kind)
-{
-    const struct ui_screen *s = ui_active(ui);
-
-    if (kind == PROMPT_SEARCH && !(s && s->type->rows && s->type->row_text && s->type->select))
-        ui_say(ui, ST_DIM, "there are no rows to search here");
-    else if (kind == PROMPT_FILTER && !(s && s->type->filter))
-        ui_say(ui, ST_DIM, "there are no rows to filter here");
-    else
-        prompt_open(ui, kind);
-}
-
 static void go_on_searching(struct ui *ui)
 {
     const struct ui_screen *s = ui_active(ui);
 
-    if (!s || !s->type->rows || !s->type->row_text || !s->type->select || !ui->search[0])
+    if (!s || !ui->search[0])
         ui_say(ui, ST_DIM, "nothing was searched for");
     else
         search_next(ui, (s->type->selected ? s->type->selected(ui, s->state) : -1) + 1);
@@ -233,12 +233,29 @@ static void go_on_searching(struct ui *ui)
 static void why(struct ui *ui)
 {
     const struct ui_screen *s = ui_active(ui);
-    const char *path = s && s->type->why ? s->type->why(ui, s->state) : NULL;
+    struct arena *a = arena_new();
+    const char *title = "", *text = NULL, *path = NULL;
 
-    if (path)
+    if (s && s->type->about)
+        text = s->type->about(ui, s->state, a, &title);
+    else if (s && s->type->why)
+        path = s->type->why(ui, s->state);
+    if (text)
+        ui_page(ui, title, text);
+    else if (path)
         why_open(ui, path);
     else
-        ui_say(ui, ST_DIM, "choose a figure to see why it is so");
+        ui_say(ui, ST_DIM, "choose a row with a scheme or a figure to see why it is so");
+    arena_free(a);
+}
+
+/* A key that had nothing to do says so: it may be another screen's. */
+static void say_unused(struct ui *ui, const struct event *e)
+{
+    char name[16];
+
+    if (e && e->kind == EVENT_KEY && e->key && keys_name(e->key, name, sizeof name))
+        ui_say(ui, ST_DIM, "%s has nothing to do here; ? shows the keys", name);
 }
 
 void ui_action(struct ui *ui, enum action a, const struct event *e)
@@ -263,11 +280,11 @@ void ui_action(struct ui *ui, enum action a, const struct event *e)
     else if (a == ACT_BACK)
         back(ui);
     else if (a == ACT_COMMAND)
-        open_prompt(ui, PROMPT_COMMAND);
+        prompt_open(ui, PROMPT_COMMAND);
     else if (a == ACT_SEARCH)
-        open_prompt(ui, PROMPT_SEARCH);
+        prompt_open(ui, PROMPT_SEARCH);
     else if (a == ACT_FILTER)
-        open_prompt(ui, PROMPT_FILTER);
+        prompt_open(ui, PROMPT_FILTER);
     else if (a == ACT_SEARCH_NEXT)
         go_on_searching(ui);
     else if (a == ACT_UNDO || a == ACT_REDO)
@@ -288,6 +305,8 @@ void ui_action(struct ui *ui, enum action a, const struct event *e)
         ui->wish = WISH_REDRAW;
     else if (a == ACT_SUSPEND)
         ui->wish = WISH_SUSPEND;
+    else
+        say_unused(ui, e);
 }
 
 /* --- events ----------------------------------------------------------------------------------

@@ -27,6 +27,10 @@ struct screen {
     double (*tick)(struct ui *ui, void *state, double now_s);
     /* Report path of the figure under the cursor, for Why; NULL = none. */
     const char *(*why)(const struct ui *ui, const void *state);
+    /* Why for what is no figure of the report: a page about the row under the cursor, in `a`;
+     * NULL = none. */
+    const char *(*about)(const struct ui *ui, const void *state, struct arena *a,
+                         const char **title);
     /* Rows, for search and filter; NULL row_text = there are none. */
     int (*rows)(const struct ui *ui, const void *state);
     const char *(*row_text)(const struct ui *ui, const void *state, int row);

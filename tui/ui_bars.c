@@ -4,13 +4,15 @@
 
 #include "tui/ui_parts.h"
 
+enum { GPUS_LEAST = 12 }; /* columns of what stands behind the model's name */
+
 static const char tab_keys[] = "1 2 3 4 5 6 7 8 9";
 
-/* Tabs stand at the right end, one column between them for the brackets of the shown one. */
+/* Tabs stand at the right end; the shown one has brackets in place of its number. */
 size_t ui_tabs(const struct ui *ui, struct button *out)
 {
     size_t n = 0;
-    int x = ui->w;
+    int x = ui->w + 1;
 
     for (size_t left = ui->n_screens; left > 0 && n < UI_BUTTONS_MAX; left--) {
         size_t i = left - 1;
@@ -33,48 +35,59 @@ static void view_tabs(const struct ui *ui, struct canvas *c, const struct button
 
     for (size_t i = 0; i < n; i++) {
         bool here = (int)b[i].action == ACT_SCREEN_1 + shown - 1;
-        enum style s = here ? ST_SELECT : ST_LABEL;
 
-        canvas_textf(c, top, b[i].x, 0, s, "%.1s %s", b[i].key, b[i].label);
-        if (here) {
-            canvas_put(c, top, b[i].x - 1, 0, s, '[');
-            canvas_put(c, top, b[i].x + b[i].w, 0, s, ']');
-        }
+        if (here)
+            canvas_textf(c, top, b[i].x, 0, ST_SELECT, "[%s]", b[i].label);
+        else
+            canvas_textf(c, top, b[i].x, 0, ST_LABEL, "%.1s %s", b[i].key, b[i].label);
     }
 }
 
-/* Cuts a text to `w` columns, the last one a sign that more follows. */
 static void view_cut(struct canvas *c, struct rect r, int x, enum style s, const char *text)
 {
-    int room = r.w - x;
-
-    if (room < 1)
-        return;
-    canvas_text(c, r, x, 0, s, text);
-    if (canvas_columns(text) > room)
-        canvas_put(c, r, r.w - 1, 0, s, 0x2026);
+    canvas_more(c, r, x + canvas_text(c, r, x, 0, s, text), 0, s);
 }
 
-/* "Llama-3.1-8B on 2 x h100, vllm"; a star while there are edits that are not saved. */
+struct subject {
+    char model[160], gpus[160], rest[64];
+};
+
+static void name_subject(const struct session *s, struct subject *out)
+{
+    const struct problem *p = &s->problem;
+    const char *slash = strrchr(p->model.name, '/');
+    char count[32] = "";
+
+    if (p->gpus > 1)
+        snprintf(count, sizeof count, "%lu x ", (unsigned long)p->gpus);
+    snprintf(out->model, sizeof out->model, "%s%s", s->unsaved ? "*" : "",
+             slash ? slash + 1 : p->model.name);
+    snprintf(out->gpus, sizeof out->gpus, " on %s%s", count,
+             p->gpu_named && p->gpu.name ? p->gpu.name : "memory alone");
+    snprintf(out->rest, sizeof out->rest, ", %s", p->engine->name);
+}
+
+/* "Llama-3.1-8B on 2 x h100, vllm"; a star while there are edits that are not saved. Where
+ * there is little room the model's name is cut, so that the GPUs are seen. */
 static void view_subject(const struct ui *ui, struct canvas *c, int w)
 {
-    const struct session *s = ui->session;
-    const struct problem *p = &s->problem;
-    struct rect r = {0, 0, w, 1};
-    char text[512] = "nothing planned yet", count[32] = "";
-    int x = 0;
+    struct subject s = {.model = "nothing planned yet"};
+    enum style style = ui->session->ok ? ST_VALUE : ST_WARN;
+    int x = 0, model, gpus, rest;
 
-    if (s->planned) {
-        const char *slash = strrchr(p->model.name, '/');
-        const char *gpu = p->gpu_named && p->gpu.name ? p->gpu.name : "memory alone";
-        if (p->gpus > 1)
-            snprintf(count, sizeof count, "%lu x ", (unsigned long)p->gpus);
-        snprintf(text, sizeof text, "%s%s on %s%s, %s", s->unsaved ? "*" : "",
-                 slash ? slash + 1 : p->model.name, count, gpu, p->engine->name);
-    }
-    if (w >= canvas_columns(text) + 10)
-        x = canvas_text(c, r, 0, 0, ST_TITLE, "kvbudget") + 2;
-    view_cut(c, r, x, s->ok ? ST_VALUE : ST_WARN, text);
+    if (ui->session->planned)
+        name_subject(ui->session, &s);
+    model = canvas_columns(s.model);
+    gpus = canvas_columns(s.gpus);
+    rest = canvas_columns(s.rest);
+    if (w >= model + gpus + rest + 10)
+        x = canvas_text(c, (struct rect){0, 0, w, 1}, 0, 0, ST_TITLE, "kvbudget") + 2;
+    if (model > w - GPUS_LEAST && model > w - gpus)
+        model = w - (gpus < GPUS_LEAST ? gpus : GPUS_LEAST);
+    view_cut(c, (struct rect){x, 0, model, 1}, 0, style, s.model);
+    view_cut(c, (struct rect){0, 0, w, 1}, x + model, style, s.gpus);
+    if (w >= x + model + gpus + rest)
+        canvas_text(c, (struct rect){0, 0, w, 1}, x + model + gpus, 0, style, s.rest);
 }
 
 /* --- the footer ------------------------------------------------------------------------------
@@ -83,15 +96,7 @@ static void view_subject(const struct ui *ui, struct canvas *c, int w)
 /* Whether a row can do anything on the screen shown. */
 static bool useful(const struct ui *ui, const struct key_row *r)
 {
-    const struct screen *s = ui->n_screens ? ui->screens[ui->at].type : NULL;
-
-    if (!r->label || !s || !keys_for(r, s->id))
-        return false;
-    if (r->action == ACT_SEARCH)
-        return s->rows && s->row_text && s->select;
-    if (r->action == ACT_FILTER)
-        return s->filter;
-    return true;
+    return r->label && ui->n_screens && keys_for(r, ui_screen(ui));
 }
 
 static int button_columns(const struct key_row *r)
@@ -168,7 +173,7 @@ void ui_view_bars(const struct ui *ui, struct canvas *c)
     struct button b[UI_BUTTONS_MAX];
     size_t n = ui_tabs(ui, b);
 
-    view_subject(ui, c, n ? b[n - 1].x - 2 : ui->w);
+    view_subject(ui, c, n ? b[n - 1].x - 1 : ui->w);
     view_tabs(ui, c, b, n);
     view_message(ui, c);
     view_footer(ui, c);

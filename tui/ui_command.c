@@ -4,6 +4,7 @@
 
 #include "planner/plan/spec.h"
 #include "tui/knobs.h"
+#include "tui/session_in.h"
 #include "tui/ui_parts.h"
 #include "tui/why.h"
 
@@ -26,16 +27,20 @@ static void set_theme(struct ui *ui, const char *rest)
 static void set_characters(struct ui *ui, const char *rest)
 {
     if (!strcmp(rest, "ascii") || (!strcmp(rest, "utf-8") && !ui->options.ascii))
-        ui->ascii = *rest == 'a';
+        ui->ascii = ui->ascii_chosen = *rest == 'a';
     else if (!strcmp(rest, "utf-8"))
         ui_say(ui, ST_WARN, "this terminal or --ascii asks for ASCII");
     else
         ui_say(ui, ST_BAD, "characters are utf-8 or ascii, found '%s'", rest);
 }
 
-static void say_why(struct ui *ui, const char *why)
+/* What an edit came to: refused, or set but nothing can be planned with it. */
+static void say_outcome(struct ui *ui, bool set, const char *why)
 {
-    ui_say(ui, ST_BAD, "%s", why);
+    if (!set)
+        ui_say(ui, ST_BAD, "%s", why);
+    else if (!ui->session->ok)
+        ui_say(ui, ST_BAD, "%s", session_first_error(ui->session->diag));
 }
 
 static void set_key(struct ui *ui, const char *rest)
@@ -43,11 +48,14 @@ static void set_key(struct ui *ui, const char *rest)
     size_t n = strcspn(rest, " =");
     char *key = arena_strndup(ui->scratch, rest, n);
     const char *value = rest + n + strspn(rest + n, " ="), *why = "";
+    bool set;
 
-    if (!*key)
+    if (!*key) {
         ui_say(ui, ST_BAD, "set KEY VALUE, for example set workload.prompt 8k");
-    else if (!session_set(ui->session, key, value, &why))
-        say_why(ui, why);
+        return;
+    }
+    set = session_set(ui->session, key, value, &why);
+    say_outcome(ui, set, why);
 }
 
 static void save(struct ui *ui, const char *rest)
@@ -155,6 +163,7 @@ void command_run(struct ui *ui, const char *line)
     size_t skip = strspn(line, " :"), n = strcspn(line + skip, " =");
     char *name = arena_strndup(ui->scratch, line + skip, n), *rest;
     const char *why = "";
+    bool set;
 
     line += skip + n;
     line += strspn(line, " =");
@@ -170,8 +179,8 @@ void command_run(struct ui *ui, const char *line)
         }
     if (!*rest && go_to_screen(ui, name))
         return;
-    if (!knob_set(ui->session, name, rest, &why))
-        say_why(ui, why);
+    set = knob_set(ui->session, name, rest, &why);
+    say_outcome(ui, set, why);
 }
 
 /* --- completing ------------------------------------------------------------------------------

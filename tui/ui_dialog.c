@@ -5,7 +5,7 @@
 
 #include "tui/ui_parts.h"
 
-enum { PICK_W = 76, ASK_W = 70, PAGE_W = 100, WHEEL_ROWS = 3 };
+enum { PICK_W = 92, ASK_W = 70, PAGE_W = 100, WHEEL_ROWS = 3 };
 
 static struct dialog *push(struct ui *ui, enum dialog_kind kind, const char *title)
 {
@@ -227,18 +227,16 @@ static void page_key(struct ui *ui, struct dialog *d, uint32_t key)
 {
     long page = (long)rows_of(ui, d), step;
 
-    switch (keys_action(key, NULL)) {
+    switch (keys_action(key, "page")) {
     case ACT_UP: step = -1; break;
     case ACT_DOWN: step = 1; break;
     case ACT_PAGE_UP: step = -page; break;
-    case ACT_PAGE_DOWN:
-    case ACT_TAG: step = page; break;
+    case ACT_PAGE_DOWN: step = page; break;
     case ACT_FIRST: step = -1000000; break;
     case ACT_LAST: step = 1000000; break;
     case ACT_HELP:
     case ACT_QUIT:
-    case ACT_OPEN:
-    case ACT_WHY: close_top(ui); return;
+    case ACT_OPEN: close_top(ui); return;
     default: step = key == ' ' ? page : 0; break;
     }
     page_scroll(ui, d, step);
@@ -389,7 +387,7 @@ static void view_pick(const struct dialog *d, struct canvas *c, struct rect in)
         int w = canvas_columns(d->items[i]);
         note_x = w > note_x ? w : note_x;
     }
-    note_x = note_x < in.w / 2 ? note_x + 3 : in.w / 2;
+    note_x = note_x + 3 < in.w * 3 / 5 ? note_x + 3 : in.w * 3 / 5;
     for (int y = 0; y < list.h && d->top + (size_t)y < d->n_shown; y++) {
         size_t i = d->shown[d->top + (size_t)y];
         bool here = d->top + (size_t)y == d->at;

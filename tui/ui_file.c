@@ -21,7 +21,7 @@ static void write_spec(struct ui *ui, const char *path)
         ui->wish = WISH_QUIT;
 }
 
-static void overwrite_spec(struct ui *ui, void *path, const char *yes)
+static void write_asked(struct ui *ui, void *path, const char *yes)
 {
     (void)yes;
     write_spec(ui, path);
@@ -32,28 +32,41 @@ static const char *question(struct ui *ui, const char *path)
     return arena_printf(ui->scratch, "%s is there already. Overwrite it?", path);
 }
 
+/* Over a file of another name, or over comments that would be lost: asked first. */
 static void save_as(struct ui *ui, void *to, const char *path)
 {
     const char *own = ui->session->path;
+    bool other = !own || strcmp(own, path) != 0;
 
     (void)to;
     if (!*path)
         ui_say(ui, ST_DIM, "not saved: no name was given");
-    else if (file_exists(path) && !(own && !strcmp(own, path)))
-        ui_confirm(ui, question(ui, path), overwrite_spec, arena_strdup(ui->scratch, path));
+    else if (other && file_exists(path))
+        ui_confirm(ui, question(ui, path), write_asked, arena_strdup(ui->scratch, path));
+    else if (!other && ui->session->loses_comments)
+        ui_confirm(ui,
+                   arena_printf(ui->scratch,
+                                "Only the comments at the top of %s are kept. Save?", path),
+                   write_asked, arena_strdup(ui->scratch, path));
     else
         write_spec(ui, path);
 }
 
-void ui_save(struct ui *ui, const char *path)
+static void save(struct ui *ui, const char *path)
 {
     if (path && *path)
         save_as(ui, NULL, path);
     else if (ui->session->path)
-        write_spec(ui, ui->session->path);
+        save_as(ui, NULL, ui->session->path);
     else
         ui_ask(ui, "Save the spec as", "plan.yaml", "a YAML file, read by every command",
                save_as, NULL);
+}
+
+void ui_save(struct ui *ui, const char *path)
+{
+    ui->leaving = false; /* an earlier "save and quit" that was left */
+    save(ui, path);
 }
 
 static void load(struct ui *ui, void *path, const char *yes)
@@ -147,7 +160,7 @@ static void leave(struct ui *ui, void *to, const char *way)
     if (strcmp(way, ways_out[0]) != 0)
         return;
     ui->leaving = true;
-    ui_save(ui, NULL);
+    save(ui, NULL);
 }
 
 void ui_quit(struct ui *ui, bool ask)

@@ -48,11 +48,11 @@ static void chosen(struct ui *ui, void *to, const char *text)
         if (!strcmp(themes[i], text))
             ui->theme = theme_at(i);
     if (!strcmp(text, "ASCII characters"))
-        ui->ascii = true;
+        ui_set_ascii(ui);
     if (!strcmp(text, "UTF-8 characters") && ui->options.ascii)
         ui_say(ui, ST_WARN, "this terminal or --ascii asks for ASCII");
     else if (!strcmp(text, "UTF-8 characters"))
-        ui->ascii = false;
+        ui->ascii = ui->ascii_chosen = false;
 }
 
 void ui_settings(struct ui *ui)

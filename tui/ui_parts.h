@@ -57,7 +57,7 @@ struct ui {
     struct session *session;
     struct ui_options options;
     const struct theme *theme;
-    bool ascii;
+    bool ascii, ascii_chosen;
     int w, h;
     double now_s;
     struct ui_screen screens[UI_SCREENS_MAX]; /* by order */

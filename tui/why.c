@@ -25,7 +25,8 @@ static const char *text_of(struct arena *a, const cJSON *tree)
 const char *why_text(struct session *s, struct arena *a, const char *path, const char **why)
 {
     struct diag *d = diag_new(a);
-    struct report_in in = {s->path ? s->path : "spec.yaml", &s->problem, &s->plan, s->plan_diag,
+    struct problem p = s->problem;
+    struct report_in in = {s->path ? s->path : "spec.yaml", &p, &s->plan, s->plan_diag,
                            s->profiles};
     const char *text;
     cJSON *tree;
@@ -34,6 +35,7 @@ const char *why_text(struct session *s, struct arena *a, const char *path, const
         session_refuse(s, why, "nothing is planned yet");
         return NULL;
     }
+    p.arena = a; /* what explaining needs goes with the page, not with the plan */
     tree = explain_json(a, &in, path, d);
     if (!tree) {
         session_refuse(s, why, "%s", session_first_error(d));

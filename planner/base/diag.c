@@ -8,7 +8,7 @@
 
 #include "planner/base/utf8.h"
 
-enum { DIAG_MAX = 1000, TEXT_MAX = 1000, SLOTS = 8192 };
+enum { DIAG_MAX = 1000, TEXT_MAX = 1000, SLOTS_FIRST = 64 };
 
 struct diag {
     struct arena *a;
@@ -17,7 +17,8 @@ struct diag {
     size_t kept[2]; /* others, errors */
     size_t errors;  /* all of them */
     unsigned kinds; /* bit k: a message of kind k came */
-    uint16_t *slot; /* index + 1 of a message, 0 = free */
+    uint16_t *slot; /* [slots] index + 1 of a message, 0 = free */
+    size_t slots;   /* 0 until there is a message: most sinks never get one */
 };
 
 struct diag *diag_new(struct arena *a)
@@ -25,7 +26,6 @@ struct diag *diag_new(struct arena *a)
     struct diag *d = ARENA_NEW(a, struct diag, 1);
 
     d->a = a;
-    d->slot = ARENA_NEW(a, uint16_t, SLOTS);
     return d;
 }
 
@@ -48,7 +48,7 @@ static uint16_t *find(const struct diag *d, struct loc at, const char *text)
 {
     uint32_t h = mix(mix(2166136261u, at.file ? at.file : ""), text) ^ (uint32_t)at.line;
 
-    for (size_t i = h % SLOTS;; i = (i + 1) % SLOTS) {
+    for (size_t i = h % d->slots;; i = (i + 1) % d->slots) {
         const struct diag_message *m;
 
         if (d->slot[i] == 0)
@@ -58,6 +58,17 @@ static uint16_t *find(const struct diag *d, struct loc at, const char *text)
             strcmp(m->text, text) == 0)
             return &d->slot[i];
     }
+}
+
+/* Keeps at least half of the slots free. */
+static void make_room(struct diag *d)
+{
+    if (2 * (d->n + 1) <= d->slots)
+        return;
+    d->slots = d->slots ? 4 * d->slots : SLOTS_FIRST;
+    d->slot = ARENA_NEW(d->a, uint16_t, d->slots);
+    for (size_t i = 0; i < d->n; i++)
+        *find(d, d->m[i].at, d->m[i].text) = (uint16_t)(i + 1);
 }
 
 static bool is_error(enum diag_kind k)
@@ -112,6 +123,7 @@ bool diag_add(struct diag *d, enum diag_kind k, struct loc at, const char *fmt, 
     va_start(ap, fmt);
     text = clean_text(d->a, fmt, ap);
     va_end(ap);
+    make_room(d);
     slot = find(d, at, text);
     if (*slot) {
         struct diag_message *m = &d->m[*slot - 1];

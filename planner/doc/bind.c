@@ -303,7 +303,6 @@ bool bind_map(struct arena *a, const struct doc_node *map, const char *what,
               struct diag *d, void *out)
 {
     bool none = doc_is_null(map), ok = true;
-    char label[LABEL_BYTES];
 
     if (!none && map->kind != DOC_MAP)
         return doc_reject(map, what, UNIT_SYNTAX, "a map of keys", d);
@@ -313,9 +312,8 @@ bool bind_map(struct arena *a, const struct doc_node *map, const char *what,
         const struct field *f = &fields[i];
         const struct doc_node *n = none ? NULL : doc_get(map, f->key);
 
-        snprintf(label, sizeof label, "'%s' in %s", f->key, what);
         if (!doc_is_null(n))
-            ok = bind_labelled(a, n, label, f, d, out) && ok;
+            ok = bind_value(a, n, what, f, d, out) && ok;
         else if (f->required)
             ok = diag_add(d, DIAG_INPUT,
                           n     ? n->at

@@ -121,27 +121,27 @@ static const struct user_kind *user_files(const struct profiles *p, enum profile
     return u;
 }
 
-static bool has_key(const struct user_file *f, const char *key)
+static bool has_name(const struct user_file *f, const char *name)
 {
     for (size_t i = 0; i < f->keys.n; i++)
-        if (strcmp(f->keys.v[i].text, key) == 0)
+        if (profile_compare(f->keys.v[i].text, name) == 0)
             return true;
-    return strcmp(f->stem, key) == 0;
+    return profile_compare(f->stem, name) == 0;
 }
 
 static struct user_file *find_user(const struct profiles *p, enum profile_kind k,
-                                   const char *key, struct diag *d)
+                                   const char *name, struct diag *d)
 {
     const struct user_kind *u = user_files(p, k, d);
 
     for (size_t i = 0; i < u->n; i++)
-        if (has_key(&u->files[i], key))
+        if (has_name(&u->files[i], name))
             return &u->files[i];
     return NULL;
 }
 
-/* The first key of the blob that is not below {kind, text}. */
-static size_t lower_bound(enum profile_kind k, const char *text)
+/* The first key of the blob that is not below {kind, name}. */
+static size_t lower_bound(enum profile_kind k, const char *name)
 {
     const struct builtin_profiles *b = &builtin_profiles;
     size_t lo = 0, hi = b->n_keys;
@@ -150,7 +150,7 @@ static size_t lower_bound(enum profile_kind k, const char *text)
         size_t mid = lo + (hi - lo) / 2;
         const struct builtin_key *key = &b->keys[mid];
         bool below = key->kind != (uint32_t)k ? key->kind < (uint32_t)k
-                                              : strcmp(blob(key->text), text) < 0;
+                                              : profile_compare(blob(key->text), name) < 0;
         if (below)
             lo = mid + 1;
         else
@@ -159,13 +159,13 @@ static size_t lower_bound(enum profile_kind k, const char *text)
     return lo;
 }
 
-static bool find_builtin(enum profile_kind k, const char *key, uint32_t *file)
+static bool find_builtin(enum profile_kind k, const char *name, uint32_t *file)
 {
     const struct builtin_profiles *b = &builtin_profiles;
-    size_t i = lower_bound(k, key);
+    size_t i = lower_bound(k, name);
 
     if (i == b->n_keys || b->keys[i].kind != (uint32_t)k ||
-        strcmp(blob(b->keys[i].text), key) != 0)
+        profile_compare(blob(b->keys[i].text), name) != 0)
         return false;
     *file = b->keys[i].file;
     return true;
@@ -206,39 +206,41 @@ static const struct doc_node *read_user(const struct profiles *p, enum profile_k
 const struct doc_node *profile_find(const struct profiles *p, enum profile_kind k,
                                     const char *name, struct diag *d)
 {
-    const char *key = name ? profile_fold(p->a, name) : "";
-    struct user_file *f = find_user(p, k, key, d);
+    struct user_file *f;
     uint32_t file;
 
+    name = name ? name : "";
+    f = find_user(p, k, name, d);
     if (f)
         return read_user(p, k, f, d);
-    return find_builtin(k, key, &file) ? read_builtin(p, file, d) : NULL;
+    return find_builtin(k, name, &file) ? read_builtin(p, file, d) : NULL;
 }
 
 bool profile_has(const struct profiles *p, enum profile_kind k, const char *name,
                  struct diag *d)
 {
-    const char *key = name ? profile_fold(p->a, name) : "";
     uint32_t file;
 
-    return find_user(p, k, key, d) || find_builtin(k, key, &file);
+    name = name ? name : "";
+    return find_user(p, k, name, d) || find_builtin(k, name, &file);
 }
 
 const char *profile_text(const struct profiles *p, enum profile_kind k, const char *name,
                          struct diag *d, size_t *n)
 {
-    const char *key = name ? profile_fold(p->a, name) : "";
-    struct user_file *f = find_user(p, k, key, d);
+    struct user_file *f;
     char *text = NULL;
     uint32_t file;
 
+    name = name ? name : "";
+    f = find_user(p, k, name, d);
     if (f && f->text) {
         *n = f->size;
         return f->text;
     }
     if (f) /* for the message */
         return file_read(p->a, f->path, DOC_FILE_MAX, d, &text, n) ? text : NULL;
-    if (!find_builtin(k, key, &file))
+    if (!find_builtin(k, name, &file))
         return NULL;
     *n = builtin_profiles.files[file].size;
     return blob(builtin_profiles.files[file].text);
@@ -253,10 +255,10 @@ static int by_name(const void *x, const void *y)
 }
 
 /* Whether a user's file found before this one, or any for a builtin one, hides the name. */
-static bool hidden(const struct user_kind *u, size_t n, const char *key)
+static bool hidden(const struct user_kind *u, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (has_key(&u->files[i], key))
+        if (has_name(&u->files[i], name))
             return true;
     return false;
 }
@@ -277,88 +279,106 @@ struct profile_entry *profile_list(const struct profiles *p, enum profile_kind k
     for (size_t i = 0; i < builtin_profiles.n_files; i++) {
         const struct builtin_file *f = &builtin_profiles.files[i];
         const char *name = blob(f->name);
-        if (f->kind == (uint32_t)k && !hidden(u, u->n, profile_fold(p->a, name)))
+        if (f->kind == (uint32_t)k && !hidden(u, u->n, name))
             list[(*n)++] = (struct profile_entry){name, blob(f->label), false};
     }
     qsort(list, *n, sizeof *list, by_name);
     return list;
 }
 
+/* --- what is not there -----------------------------------------------------------------------
+ */
+
+struct unknown { /* a name that nothing has */
+    struct arena *a;
+    const struct profiles *p;
+    enum profile_kind k;
+    struct diag *d;
+};
+
 /* All names under which something of this kind is found. */
-static const char **all_keys(const struct profiles *p, enum profile_kind k, struct diag *d,
-                             size_t *n)
+static const char **all_keys(const struct unknown *x, size_t *n)
 {
-    const struct user_kind *u = user_files(p, k, d);
-    size_t first = lower_bound(k, ""), total = builtin_profiles.n_keys - first;
+    const struct user_kind *u = user_files(x->p, x->k, x->d);
+    size_t first = lower_bound(x->k, ""), total = builtin_profiles.n_keys - first;
     const char **names;
 
     for (size_t i = 0; i < u->n; i++)
         total += u->files[i].keys.n;
-    names = ARENA_NEW(p->a, const char *, total + 1);
+    names = ARENA_NEW(x->a, const char *, total + 1);
     *n = 0;
     for (size_t i = 0; i < u->n; i++)
         for (size_t j = 0; j < u->files[i].keys.n; j++)
             names[(*n)++] = u->files[i].keys.v[j].text;
     for (size_t i = first; i < builtin_profiles.n_keys; i++)
-        if (builtin_profiles.keys[i].kind == (uint32_t)k)
+        if (builtin_profiles.keys[i].kind == (uint32_t)x->k)
             names[(*n)++] = blob(builtin_profiles.keys[i].text);
     return names;
 }
 
 /* Up to three names that begin like the word, for words too far from any: " 'a', 'b'", or
  * "". */
-static const char *alike(const struct profiles *p, enum profile_kind k, const char *word,
-                         struct diag *d)
+static const char *alike(const struct unknown *x, const char *word)
 {
     size_t n = 0, found = 0, length = strcspn(word, "-/.");
-    const struct profile_entry *list = profile_list(p, k, p->a, d, &n);
+    const struct profile_entry *list = profile_list(x->p, x->k, x->a, x->d, &n);
     const char *text = "";
 
     if (length < 2)
         return text;
     for (size_t i = 0; i < n && found < 3; i++) {
-        if (strncmp(profile_fold(p->a, list[i].name), word, length) != 0)
+        if (strncmp(profile_fold(x->a, list[i].name), word, length) != 0)
             continue;
-        text = arena_printf(p->a, "%s%s '%s'", text, found ? "," : "", list[i].name);
+        text = arena_printf(x->a, "%s%s '%s'", text, found ? "," : "", list[i].name);
         found++;
     }
     return text;
 }
 
 /* A folded key as its profile's name or alias spells it. */
-static const char *spelled(const struct profiles *p, enum profile_kind k, const char *key,
-                           struct diag *d)
+static const char *spelled(const struct unknown *x, const char *key)
 {
-    const struct doc_node *doc = key ? profile_find(p, k, key, d) : NULL,
+    const struct doc_node *doc = key ? profile_find(x->p, x->k, key, x->d) : NULL,
                           *name = doc_get(doc, "name"), *aliases = doc_get(doc, "aliases");
 
-    if (name && name->kind == DOC_SCALAR && !strcmp(profile_fold(p->a, name->text), key))
+    if (name && name->kind == DOC_SCALAR && !profile_compare(key, name->text))
         return name->text;
     for (const struct doc_node *c = aliases ? aliases->first : NULL; c; c = c->next)
-        if (c->kind == DOC_SCALAR && !strcmp(profile_fold(p->a, c->text), key))
+        if (c->kind == DOC_SCALAR && !profile_compare(key, c->text))
             return c->text;
     return key;
+}
+
+static void say_unknown(const struct unknown *x, const char *name, struct loc at)
+{
+    const char *key = profile_fold(x->a, name), *near, *some;
+    size_t n = 0;
+    const char **names = all_keys(x, &n);
+
+    near = spelled(x, doc_nearest(key, names, n));
+    some = near ? "" : alike(x, key);
+    if (near)
+        diag_add(x->d, DIAG_INPUT, at, "unknown %s '%s'; did you mean '%s'?",
+                 profile_word(x->k), name, near);
+    else if (some[0] != '\0')
+        diag_add(x->d, DIAG_INPUT, at, "unknown %s '%s'; known:%s", profile_word(x->k), name,
+                 some);
+    else
+        diag_add(x->d, DIAG_INPUT, at,
+                 "unknown %s '%s'; 'kvbudget list %s' shows the known ones", profile_word(x->k),
+                 name, profile_folder(x->k));
 }
 
 const struct doc_node *profile_require(const struct profiles *p, enum profile_kind k,
                                        const char *name, struct loc at, struct diag *d)
 {
-    const char *key = name ? profile_fold(p->a, name) : "";
-    const char *near, *some, **names;
-    size_t n = 0;
+    struct unknown x = {NULL, p, k, d};
 
-    if (profile_has(p, k, key, d))
-        return profile_find(p, k, key, d);
-    names = all_keys(p, k, d, &n);
-    near = spelled(p, k, doc_nearest(key, names, n), d);
-    some = near ? "" : alike(p, k, key, d);
-    if (near)
-        diag_add(d, DIAG_INPUT, at, "unknown %s '%s'; did you mean '%s'?", profile_word(k),
-                 name ? name : "", near);
-    else if (some[0] != '\0')
-        diag_add(d, DIAG_INPUT, at, "unknown %s '%s'; known:%s", profile_word(k), name, some);
-    else
-        diag_add(d, DIAG_INPUT, at, "unknown %s '%s'; 'kvbudget list %s' shows the known ones",
-                 profile_word(k), name ? name : "", profile_folder(k));
+    name = name ? name : "";
+    if (profile_has(p, k, name, d))
+        return profile_find(p, k, name, d);
+    x.a = arena_new();
+    say_unknown(&x, name, at);
+    arena_free(x.a);
     return NULL;
 }

@@ -30,17 +30,29 @@ const char *profile_word(enum profile_kind k)
     return kinds[k].word;
 }
 
+static char fold(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return c == ' ' || c == '_' ? '-' : c;
+}
+
 char *profile_fold(struct arena *a, const char *name)
 {
     char *s = arena_strdup(a, name);
 
-    for (char *c = s; *c; c++) {
-        if (*c >= 'A' && *c <= 'Z')
-            *c = (char)(*c - 'A' + 'a');
-        else if (*c == ' ' || *c == '_')
-            *c = '-';
-    }
+    for (char *c = s; *c; c++)
+        *c = fold(*c);
     return s;
+}
+
+int profile_compare(const char *key, const char *name)
+{
+    while (*key && *key == fold(*name)) {
+        key++;
+        name++;
+    }
+    return (unsigned char)*key - (unsigned char)fold(*name);
 }
 
 static bool ends_with(const char *s, const char *end)

@@ -14,6 +14,8 @@
 
 /* The name in the form that is compared: lower case, '-' for ' ' and '_'. */
 char *profile_fold(struct arena *a, const char *name);
+/* strcmp of a folded key with profile_fold of a name, which is not made. */
+int profile_compare(const char *key, const char *name);
 
 struct profile_key {
     const char *text; /* folded */

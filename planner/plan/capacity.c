@@ -396,7 +396,7 @@ uint32_t capacity_min_gpus(const struct problem *p, const struct workload *w, ui
  */
 
 static void add_scheme_cost(const struct problem *p, const struct workload *w, uint64_t batch,
-                            uint64_t decoded, struct tally *prefill, struct tally *decode)
+                            uint64_t decoded, struct op_tally *prefill, struct op_tally *decode)
 {
     struct phase ph = {w->prompt, decoded};
     struct extra_cost e;
@@ -410,9 +410,9 @@ static void add_scheme_cost(const struct problem *p, const struct workload *w, u
 }
 
 /* A tally divided over the ranks of a stage that share its work evenly. */
-static struct tally scaled(const struct tally *t, double by)
+static struct op_tally scaled(const struct op_tally *t, double by)
 {
-    struct tally out = *t;
+    struct op_tally out = *t;
 
     for (int op = 0; op < N_OPS; op++) {
         out.flop[op] *= by;
@@ -429,7 +429,7 @@ static void add_seconds(double *into, const double *seconds)
 
 /* One pass of the pipeline: the stages follow each other. */
 static void time_plan(const struct problem *p, const struct workload *w, struct plan *out,
-                      const struct tally extra[2])
+                      const struct op_tally extra[2])
 {
     uint64_t replica = ck_ceil_div(out->batch, p->parallel.dp);
     uint64_t sequential = p->layout.sequential_prefill
@@ -440,7 +440,7 @@ static void time_plan(const struct problem *p, const struct workload *w, struct 
 
     for (uint32_t i = 0; i < p->n_stages; i++) {
         const struct stage *s = &p->stages[i];
-        struct tally pre = scaled(&extra[0], share), dec = scaled(&extra[1], share);
+        struct op_tally pre = scaled(&extra[0], share), dec = scaled(&extra[1], share);
         double seconds[N_OPS];
         work_prefill(&s->work, &s->fold, w->prompt, replica, sequential, &pre);
         work_decode(&s->work, &s->fold, out->decode_prompt, out->decode_decoded, replica, &dec);
@@ -489,7 +489,7 @@ static void time_link(const struct problem *p, const struct workload *w, struct 
 
 static void cost_plan(const struct problem *p, const struct workload *w, struct plan *out)
 {
-    struct tally extra[2] = {{{0}, {0}}, {{0}, {0}}};
+    struct op_tally extra[2] = {{{0}, {0}}, {{0}, {0}}};
     uint64_t sequential = p->layout.sequential_prefill
                               ? UINT64_MAX
                               : (uint64_t)p->layout.forward_passes + p->layout.backward_passes;

@@ -67,7 +67,7 @@ struct plan {
     double max_concurrency;
     struct need need;                         /* on the tightest stage */
     uint32_t tightest;                        /* stage */
-    struct tally prefill, decode;             /* all GPUs, FLOP and bytes by op */
+    struct op_tally prefill, decode;          /* all GPUs, FLOP and bytes by op */
     double prefill_s, decode_s, tokens_per_s; /* 0 without a named GPU */
     double prefill_op_s[N_OPS], decode_op_s[N_OPS];
     double decode_link_s, decode_link_bytes; /* host link a step */

@@ -14,7 +14,7 @@ struct comparing {
     struct arena *a;
     const struct problem *asked;
     struct problem bare; /* the model as shipped on this hardware */
-    struct evidence evidence;
+    const struct evidence *evidence;
     struct compare *out;
     size_t cap;
 };
@@ -184,7 +184,7 @@ static void scheme_row(struct comparing *c, const struct scheme *s, const char *
     }
     if (row.use.params) {
         row.params = params_text(c->a, &row.use);
-        row.near = evidence_nearest(c->a, &c->evidence, &row.use, &c->asked->model);
+        row.near = evidence_nearest(c->a, c->evidence, &row.use, &c->asked->model);
     }
     add_row(c, row);
 }
@@ -274,10 +274,12 @@ static bool differs(const struct problem *p)
            strcmp(p->layout.storage, plain) != 0;
 }
 
-bool compare_schemes(struct arena *a, const struct problem *p, const struct profiles *profiles,
+bool compare_schemes(struct arena *a, const struct problem *p, const struct evidence *evidence,
                      const char *names, struct diag *d, struct compare *out)
 {
-    struct comparing c = {.a = a, .asked = p, .bare = *p, .out = out};
+    static const struct evidence none = {0};
+    struct comparing c = {
+        .a = a, .asked = p, .bare = *p, .evidence = evidence ? evidence : &none, .out = out};
     struct compare_row shipped = {.name = "as shipped", .params = ""};
     struct compare_row asked = {.name = "as asked", .params = "", .own = true};
 
@@ -285,8 +287,6 @@ bool compare_schemes(struct arena *a, const struct problem *p, const struct prof
     if (names && !strcmp(names, "all"))
         names = NULL;
     if (names && !check_names(a, names, d))
-        return false;
-    if (profiles && !evidence_load(a, profiles, d, &c.evidence))
         return false;
     strip(&c.bare);
     plan_row(&c, &c.bare, NULL, &shipped);

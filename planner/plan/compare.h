@@ -43,9 +43,9 @@ struct compare {
 /* Rows of the schemes named in `names` ("all" or NULL: every scheme and variant; else a list
  * with commas), each alone on the model as shipped, with its own parameters for comparison
  * or, where the spec names it, the spec's; unsupported ones last. An unknown name is a
- * DIAG_USAGE with the nearest. `p` is solved for its workload; nothing is read again but the
- * evidence (profiles NULL: none). */
-bool compare_schemes(struct arena *a, const struct problem *p, const struct profiles *profiles,
+ * DIAG_USAGE with the nearest. `p` is solved for its workload; nothing is read again. Published
+ * figures are those of `evidence` (NULL: none), which must outlive the rows. */
+bool compare_schemes(struct arena *a, const struct problem *p, const struct evidence *evidence,
                      const char *names, struct diag *d, struct compare *out)
     __attribute__((warn_unused_result));
 

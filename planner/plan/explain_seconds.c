@@ -65,15 +65,15 @@ static const char *arithmetic_text(struct explain *e, bool attention)
 }
 
 /* What one rank of a stage does in a pass, as the plan times it. */
-static struct tally rank_tally(const struct explain *e, const struct stage *s,
-                               uint32_t *messages)
+static struct op_tally rank_tally(const struct explain *e, const struct stage *s,
+                                  uint32_t *messages)
 {
     const struct problem *p = e->p;
     struct extra_cost cost = explain_extra(e, e->plan->decode_decoded);
     uint64_t replica = ck_ceil_div(e->plan->batch, p->parallel.dp);
     double share = 1.0 / (p->parallel.tp * (double)p->n_stages * p->parallel.dp),
            b = (double)e->plan->batch;
-    struct tally t = {{0}, {0}};
+    struct op_tally t = {{0}, {0}};
 
     if (e->prefill) {
         t.flop[OP_SCHEME] = cost.prefill_flop * b * share;
@@ -113,7 +113,7 @@ static void put_launches(struct explain *e, const struct stage *s)
         "MLP)");
 }
 
-static void put_messages(struct explain *e, const struct tally *t, uint32_t messages)
+static void put_messages(struct explain *e, const struct op_tally *t, uint32_t messages)
 {
     const struct machine *m = &e->p->machine;
 
@@ -136,7 +136,7 @@ static void put_messages(struct explain *e, const struct tally *t, uint32_t mess
 }
 
 /* The longer of the two sides (planner/cost/roofline.h). */
-static void put_sides(struct explain *e, const struct tally *t, bool cache)
+static void put_sides(struct explain *e, const struct op_tally *t, bool cache)
 {
     const char *bytes = explain_real(e, t->bytes[e->op]);
     const char *flop = explain_real(e, t->flop[e->op]);
@@ -162,7 +162,7 @@ static void op_seconds(struct explain *e)
 
     for (uint32_t i = 0; i < p->n_stages; i++) {
         uint32_t messages;
-        struct tally t = rank_tally(e, &p->stages[i], &messages);
+        struct op_tally t = rank_tally(e, &p->stages[i], &messages);
         if (e->op == OP_LAUNCH)
             put_launches(e, &p->stages[i]);
         else if (e->op == OP_COLLECTIVE)

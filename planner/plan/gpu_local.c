@@ -111,13 +111,16 @@ static void tell(const struct nvml_facts *f, uint64_t count, const struct gpu *g
                  "the GPUs of this machine differ: all are planned as the first, %s", v->name);
 }
 
-bool gpu_local(struct arena *a, const struct profiles *p, uint64_t count, struct loc at,
-               struct diag *d, struct gpu *out)
+bool gpu_local(struct arena *a, const struct gpu_local_in *in, struct diag *d, struct gpu *out)
 {
+    const struct profiles *p = in->profiles;
+    struct loc at = in->at;
     struct nvml_facts f;
     const char *reason, *profile;
 
-    if (!nvml_facts(a, &f, &reason))
+    if (in->facts)
+        f = *in->facts;
+    else if (!nvml_facts(a, &f, &reason))
         return diag_add(d, DIAG_DEVICE, at, "hardware.gpu: local: %s", reason);
     if (!f.devices[0].total_bytes)
         return diag_add(d, DIAG_DEVICE, at, "hardware.gpu: local: %s reports no memory",
@@ -127,6 +130,6 @@ bool gpu_local(struct arena *a, const struct profiles *p, uint64_t count, struct
                   : without_profile(a, &f.devices[0], at, d, out)))
         return false;
     set_memory(a, &f, out);
-    tell(&f, count, out, at, d);
+    tell(&f, in->count, out, at, d);
     return true;
 }

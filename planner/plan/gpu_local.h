@@ -11,8 +11,14 @@
  * reserved. A device without a profile has memory and link alone (a note). `count` GPUs are
  * planned (0 = not said): fewer or other devices than that are a warning, and so is memory that
  * is in use. No library or device: DIAG_DEVICE with the library's reason. */
-bool gpu_local(struct arena *a, const struct profiles *p, uint64_t count, struct loc at,
-               struct diag *d, struct gpu *out) __attribute__((warn_unused_result));
+struct gpu_local_in {
+    const struct profiles *profiles;
+    uint64_t count;
+    struct loc at;
+    const struct nvml_facts *facts; /* read before; NULL = the driver is asked */
+};
+bool gpu_local(struct arena *a, const struct gpu_local_in *in, struct diag *d, struct gpu *out)
+    __attribute__((warn_unused_result));
 
 /* The profile of a device's name; NULL when none has it, as name or alias. */
 const char *gpu_local_profile(const struct profiles *p, const struct nvml_device *device,

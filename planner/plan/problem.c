@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "planner/plan/gpu_local.h"
-#include "planner/plan/reserve.h"
+#include "planner/plan/problem_fold.h"
 
 /* --- hardware ------------------------------------------------------------------------------
  */
@@ -13,6 +13,8 @@ static bool read_gpu(struct arena *a, const struct spec *s, const struct profile
                      struct diag *d, struct problem *p)
 {
     const struct doc_node *n = s->hardware.gpu;
+    struct gpu_local_in local = {profiles, s->hardware.count, n ? n->at : s->at,
+                                 s->hardware.facts};
 
     p->gpu_named = n != NULL;
     if (!n) {
@@ -23,7 +25,7 @@ static bool read_gpu(struct arena *a, const struct spec *s, const struct profile
             return false;
         p->gpu_named = p->gpu.bandwidth_bytes_per_s > 0;
     } else if (n->kind == DOC_SCALAR && !strcmp(n->text, "local")) {
-        if (!gpu_local(a, profiles, s->hardware.count, n->at, d, &p->gpu))
+        if (!gpu_local(a, &local, d, &p->gpu))
             return false;
         p->gpu_named = p->gpu.bandwidth_bytes_per_s > 0;
     } else if (n->kind != DOC_SCALAR) {
@@ -222,196 +224,8 @@ static bool check_pool(const struct problem *p, struct diag *d)
     return true;
 }
 
-/* --- folding -------------------------------------------------------------------------------
- */
-
-static uint64_t all_weights(struct problem *p, struct ck *ck)
-{
-    struct work_in in = {.layout = &p->layout,
-                         .asked = p->weight_format,
-                         .ep = 1,
-                         .first_stage = true,
-                         .last_stage = true,
-                         .slice = {1, 1, 0, p->model.n_layers}};
-    work_build(&in, &p->whole_work, ck);
-    fold_layout(&p->layout, in.slice, &p->whole, ck);
-    return p->model.weights_bytes ? p->model.weights_bytes : p->whole_work.weights_bytes;
-}
-
-/* A known total replaces the table's: every rank in proportion. */
-static void scale_weights(const struct problem *p, struct work *w, struct ck *ck)
-{
-    uint64_t table = p->whole_work.weights_bytes;
-
-    if (!p->model.weights_bytes || !table)
-        return;
-    w->weights_bytes = ck_muldiv(ck, w->weights_bytes, p->model.weights_bytes, table);
-    w->offloaded_bytes = ck_muldiv(ck, w->offloaded_bytes, p->model.weights_bytes, table);
-    w->offloaded_prefill_bytes =
-        ck_muldiv(ck, w->offloaded_prefill_bytes, p->model.weights_bytes, table);
-}
-
-static void apply_given(const struct spec *s, struct budget *b)
-{
-    const uint64_t none = UINT64_MAX;
-
-    if (s->given.weights_bytes != none)
-        b->weights_bytes = s->given.weights_bytes;
-    if (s->given.activation_bytes != none)
-        b->activation_bytes = s->given.activation_bytes;
-    if (s->given.non_torch_bytes != none)
-        b->non_torch_bytes = s->given.non_torch_bytes;
-    if (s->given.cuda_graph_bytes != none)
-        b->cuda_graph_bytes = s->given.cuda_graph_bytes;
-    if (s->given.workspace_bytes != none)
-        b->workspace_bytes = s->given.workspace_bytes;
-    budget_close(b);
-    if (s->given.kv_pool_bytes != none) {
-        b->kv_pool_bytes = s->given.kv_pool_bytes;
-        b->short_bytes = 0;
-    }
-}
-
-struct engine_in problem_engine_in(const struct problem *p, uint32_t stage)
-{
-    const struct stage *s = &p->stages[stage];
-
-    return (struct engine_in){.set = &p->settings,
-                              .layout = &p->layout,
-                              .work = &s->work,
-                              .fold = &s->fold,
-                              .gpu = &p->gpu,
-                              .asked = p->weight_format,
-                              .parallel = p->parallel,
-                              .first_stage = stage == 0,
-                              .last_stage = stage + 1 == p->n_stages,
-                              .host_layers = p->host_layers,
-                              .base = &s->budget,
-                              .at = p->spec->engine_at,
-                              .total_bytes = p->total_bytes,
-                              .visible_bytes = p->visible_bytes,
-                              .prompt = p->workload.prompt,
-                              .output = p->workload.output,
-                              .batch = p->workload.batch};
-}
-
-void problem_reserve(const struct problem *p, uint32_t stage, uint64_t sequences,
-                     uint64_t tokens, struct budget *out)
-{
-    struct engine_in in = problem_engine_in(p, stage);
-    struct ck ck = {0};
-    uint64_t pool;
-
-    p->engine->reserve(&in, sequences, tokens, out, &ck);
-    pool = out->kv_pool_bytes;
-    apply_given(p->spec, out);
-    if (p->spec->given.kv_pool_bytes != UINT64_MAX && pool > out->kv_pool_bytes)
-        out->short_bytes = pool - out->kv_pool_bytes;
-    if (ck.over)
-        out->short_bytes = UINT64_MAX;
-}
-
-static bool build_stage(struct problem *p, uint32_t i, uint32_t offload_layers, struct diag *d,
-                        struct ck *ck)
-{
-    struct stage *s = &p->stages[i];
-    struct work_in in = {.layout = &p->layout,
-                         .asked = p->weight_format,
-                         .ep = p->parallel.ep,
-                         .offload_layers = offload_layers,
-                         .first_stage = i == 0,
-                         .last_stage = i + 1 == p->n_stages,
-                         .slice = {p->parallel.tp, p->parallel.cp,
-                                   shard_stage_first(p->model.n_layers, p->n_stages, i),
-                                   shard_stage_first(p->model.n_layers, p->n_stages, i + 1)}};
-    struct engine_in e = problem_engine_in(p, i);
-
-    work_build(&in, &s->work, ck);
-    scale_weights(p, &s->work, ck);
-    fold_layout(&p->layout, in.slice, &s->fold, ck);
-    if (!p->engine->budget(&e, &s->budget, d))
-        return false;
-    apply_given(p->spec, &s->budget);
-    return !p->engine->pool || p->engine->pool(&e, &s->pool, d);
-}
-
-/* A reader whose source lies in another stage: its K/V must be sent and held there too. */
-static void warn_split_groups(const struct problem *p, struct diag *d)
-{
-    for (uint32_t i = 0; i < p->layout.n_rows && p->n_stages > 1; i++) {
-        const struct cache_row *r = &p->layout.rows[i], *src = &p->layout.rows[r->source];
-        uint32_t here = 0, there = 0;
-        for (uint32_t s = 0; s < p->n_stages; s++) {
-            here = p->stages[s].fold.slice.first <= r->layer ? s : here;
-            there = p->stages[s].fold.slice.first <= src->layer ? s : there;
-        }
-        if (here == there)
-            continue;
-        diag_add(
-            d, DIAG_WARN, p->layout.at,
-            "layer %u reads the K/V of layer %u in another pipeline stage: it is sent there and held twice",
-            r->layer + 1, src->layer + 1);
-        return;
-    }
-}
-
-static bool fold_problem(struct problem *p, struct diag *d)
-{
-    struct ck ck = {0};
-    bool ok = true;
-    struct layout bare;
-    struct diag *quiet = diag_new(p->arena);
-
-    p->weights_bytes = all_weights(p, &ck);
-    p->owns_kv = ARENA_NEW(p->arena, bool, p->model.n_layers);
-    for (uint32_t i = 0; i < p->model.n_layers; i++)
-        p->owns_kv[i] = layout_owns_kv(&p->layout, i);
-    struct model edited = p->model; /* what sharing changed: widened MLPs, other mixers */
-    edited.layers = p->layout.layers;
-    weights_count(&edited, p->owns_kv, &p->params, &ck);
-    if (layout_new(p->arena, &p->model, quiet, &bare)) {
-        layout_settle(&bare);
-        p->shipped = bare;
-        fold_layout(&bare, (struct slice){1, 1, 0, p->model.n_layers}, &p->shipped_fold, &ck);
-    }
-    p->host_layers = p->spec->weights.offload_layers;
-    if (p->engine->host_layers)
-        p->host_layers =
-            u64_max(p->host_layers, p->engine->host_layers(&p->settings, &p->model));
-    p->n_stages = p->parallel.pp;
-    p->stages = ARENA_NEW(p->arena, struct stage, p->n_stages);
-    for (uint32_t i = 0; i < p->n_stages; i++)
-        ok = build_stage(p, i, (uint32_t)p->host_layers, d, &ck) && ok;
-    if (ck.over)
-        return diag_add(d, DIAG_INPUT, p->spec->at, "sizes overflow 64 bits");
-    if (ok && p->engine->reserve)
-        reserve_settle(p);
-    warn_split_groups(p, d);
-    return ok;
-}
-
 /* --- machine -------------------------------------------------------------------------------
  */
-
-/* The format that the largest part of the weights is stored in decides the arithmetic. */
-static const struct weight_format *bulk_format(const struct problem *p)
-{
-    struct tensor t[LAYER_TENSORS_MAX];
-    const struct weight_format *best = NULL;
-    double most = -1;
-
-    for (uint32_t i = 0; i < p->model.n_layers; i++) {
-        size_t n = weights_layer(&p->model, &p->layout.layers[i], p->owns_kv[i], t);
-        for (size_t k = 0; k < n; k++) {
-            double size = (double)t[k].out * (double)t[k].in * (double)t[k].copies;
-            if (size > most) {
-                most = size;
-                best = weights_format_of(&p->model, &t[k], (int)i, p->weight_format);
-            }
-        }
-    }
-    return best;
-}
 
 /* The type products are made in: weights narrower than the tensor cores take are widened to
  * bf16 first (W4A16). */
@@ -509,15 +323,15 @@ static void drop_measured(struct problem *p, struct loc at, struct diag *d)
              p->weight_format ? "weights.format" : "a sharing scheme");
 }
 
-static bool finish(struct problem *p, struct loc at, struct diag *d)
+/* `base`: NULL, or what problem_with started from. */
+static bool finish(struct problem *p, const struct problem *base, struct loc at, struct diag *d)
 {
     drop_measured(p, at, d);
     bool ok = apply_schemes(p->arena, d, p) && check_parallel(p, at, d) && check_pool(p, d) &&
-              fold_problem(p, d);
+              problem_fold(p, base, d);
 
     if (!ok)
         return false;
-    p->gemm_format = bulk_format(p);
     if (p->gpu_named) {
         p->machine = machine_of(p);
         p->gpu_named = p->machine.weight_bytes_per_s > 0 && p->machine.gemm_flop_per_s > 0;
@@ -561,7 +375,7 @@ bool problem_build(struct arena *a, const struct spec *spec, const struct profil
                  "%llu tokens a sequence exceed the %llu positions the model was made for",
                  (unsigned long long)(spec->workload.prompt + spec->workload.output),
                  (unsigned long long)out->model.max_position);
-    return finish(out, spec->at, d);
+    return finish(out, NULL, spec->at, d);
 }
 
 bool problem_with(struct arena *a, const struct problem *base, const struct scheme_use *use,
@@ -586,5 +400,5 @@ bool problem_with(struct arena *a, const struct problem *base, const struct sche
             out->uses[i - 1] = t;
         }
     }
-    return finish(out, base->spec->at, d);
+    return finish(out, base, base->spec->at, d);
 }

@@ -328,7 +328,7 @@ static double sum(const double v[N_OPS], bool all)
     return s;
 }
 
-static void add_ops(cJSON *to, const struct tally *t, const double *seconds)
+static void add_ops(cJSON *to, const struct op_tally *t, const double *seconds)
 {
     cJSON *ops = json_object(to, "by_op");
 

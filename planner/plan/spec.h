@@ -6,6 +6,8 @@
 #include "planner/doc/bind.h"
 #include "planner/engine/engine.h"
 
+struct nvml_facts;
+
 struct spec {
     struct loc at;
     const struct doc_node *root;
@@ -15,8 +17,9 @@ struct spec {
         const struct doc_node *gpu;                 /* name, `local`, or inline map */
         uint64_t memory, memory_limit, host_memory; /* bytes; 0 = not given */
         uint64_t count;                             /* GPUs; 0 = not given */
-        double link;      /* bytes/s; 0 = from the GPU's PCIe generation */
-        double peer_link; /* bytes/s; 0 = the GPU's peer_bandwidth */
+        double link;                    /* bytes/s; 0 = from the GPU's PCIe generation */
+        double peer_link;               /* bytes/s; 0 = the GPU's peer_bandwidth */
+        const struct nvml_facts *facts; /* for `local`, by callers that plan often; NULL */
     } hardware;
 
     struct {

@@ -62,6 +62,18 @@ static inline void rig_play(struct rig *r, const char *keys)
     }
 }
 
+/* Writes a file of a folder; its path. */
+static inline char *rig_file(struct arena *a, const char *folder, const char *name,
+                             const char *text)
+{
+    char *path = arena_printf(a, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+
+    if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+        fail_msg("%s cannot be written", path);
+    return path;
+}
+
 #define rig_shows(r, text) rig_shows_at((r), (text), true, __FILE__, __LINE__)
 #define rig_hides(r, text) rig_shows_at((r), (text), false, __FILE__, __LINE__)
 static inline void rig_shows_at(struct rig *r, const char *text, bool wanted, const char *file,

@@ -10,10 +10,11 @@
 
 static struct compare all_of(struct kp *k, const char *names)
 {
+    struct evidence e;
     struct compare c;
 
-    assert_true(compare_schemes(k->arena, &k->problem, profiles_open(k->arena, NULL, k->diag),
-                                names, k->diag, &c));
+    assert_true(evidence_load(k->arena, profiles_open(k->arena, NULL, k->diag), k->diag, &e));
+    assert_true(compare_schemes(k->arena, &k->problem, &e, names, k->diag, &c));
     return c;
 }
 

@@ -89,10 +89,36 @@ static void test_shown(void **state)
     rig_close(r);
 }
 
+/* The driver is asked once a session: later edits plan the same GPU without the library, and so
+ * do other screens. */
+static void test_asked_once(void **state)
+{
+    struct kt *k = *state;
+    char *folder = stand_in(k->a, "");
+    struct rig *r = rig_open(k->a, &(struct ui_options){0});
+    const struct gpu *g = &r->session.problem.gpu;
+
+    rig_play(r, ": \"gpu local\" Enter");
+    kt_same(g->name, "h100-sxm5-80gb");
+    assert_true(r->session.ok && g->memory_total_bytes == 81559ULL << 20);
+    kt_folder_remove(folder);
+    setenv("KVBUDGET_NVML", "/nonexistent", 1);
+    rig_play(r, ": \"prompt 4096\" Enter b 2 4 1");
+    assert_true(r->session.ok && g->memory_total_bytes == 81559ULL << 20);
+    rig_play(r, "4");
+    rig_shows(r, "sequences that fit");
+    rig_close(r);
+    r = rig_open(k->a, &(struct ui_options){0}); /* another session has to ask */
+    rig_play(r, ": \"gpu local\" Enter");
+    assert_false(r->session.ok);
+    rig_shows(r, "hardware.gpu: local:");
+    rig_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {kt_test(test_line), kt_test(test_none),
-                                       kt_test(test_shown)};
+                                       kt_test(test_shown), kt_test(test_asked_once)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

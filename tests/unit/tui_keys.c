@@ -61,7 +61,7 @@ static void test_actions(void **state)
             assert_int_equal(keys_action(mine[a], NULL), r->screens ? ACT_NONE : r->action);
         }
     }
-    assert_int_equal(keys_action(127, NULL), ACT_CLEAR); /* as terminals send Backspace */
+    assert_int_equal(keys_action(127, "budget"), ACT_CLEAR); /* as terminals send Backspace */
     assert_int_equal(keys_action(10, NULL), ACT_OPEN);
     assert_int_equal(keys_action('@', NULL), ACT_NONE);
     assert_int_equal(keys_action('p', "budget"), ACT_NONE);

@@ -28,18 +28,18 @@ static void test_screens(void **state)
     struct rig *r = rig_open(k->a, &(struct ui_options){0});
     char *first;
 
-    rig_shows(r, "[1 Budget]");
+    rig_shows(r, "[Budget]");
     rig_play(r, "2");
-    rig_shows(r, "[2 Compare]");
+    rig_shows(r, "[Compare]");
     rig_play(r, "S-Tab");
-    rig_shows(r, "[1 Budget]");
+    rig_shows(r, "[Budget]");
     first = rig_text(r);
     rig_play(r, "Tab Tab S-Tab S-Tab");
     kt_same(rig_text(r), first);
     rig_play(r, ": \"compare\" Enter");
-    rig_shows(r, "[2 Compare]");
+    rig_shows(r, "[Compare]");
     rig_play(r, ": \"check\" Enter"); /* there are no results */
-    rig_shows(r, "[2 Compare]");
+    rig_shows(r, "[Compare]");
     rig_shows(r, "there is nothing to show on check");
     rig_play(r, "9");
     rig_shows(r, "there is no screen 9");
@@ -76,7 +76,7 @@ static void test_clicks(void **state)
     struct rig *r = rig_open(k->a, &(struct ui_options){0});
 
     click_on(r, "3 Layers");
-    rig_shows(r, "[3 Layers]");
+    rig_shows(r, "[Layers]");
     click_on(r, "F1 Help");
     rig_shows(r, "Keys of Layers");
     rig_play(r, "mouse press 0 5"); /* beside it */
@@ -376,6 +376,34 @@ static void test_save_and_quit(void **state)
     kt_folder_remove(folder);
 }
 
+/* Comments inside a spec are not kept: it is asked before they go, and once is enough. */
+static void test_comments(void **state)
+{
+    struct kt *k = *state;
+    struct rig *r = rig_open(k->a, &(struct ui_options){0});
+    const char *folder = kt_folder(k->a);
+    const char *path = rig_file(k->a, folder, "p.yaml",
+                                "# ours\nmodel: meta-llama/Llama-3.1-8B\n"
+                                "hardware: {gpu: h100} # rented\n");
+
+    rig_play(r, arena_printf(k->a, ": \"load %s\" Enter : \"gpu h200\" Enter S", path));
+    rig_shows(r, "Only the comments at the top of ");
+    rig_play(r, "n");
+    assert_non_null(strstr(kt_slurp(k->a, path), "# rented"));
+    rig_play(r, "q Enter"); /* save and quit asks as well; staying is not leaving later */
+    rig_shows(r, "Only the comments at the top of ");
+    rig_play(r, "Esc S");
+    rig_shows(r, "Only the comments at the top of ");
+    assert_int_equal(press(r, 'y'), WISH_NONE);
+    rig_shows(r, "saved as ");
+    assert_non_null(strstr(kt_slurp(k->a, path), "# ours\nmodel"));
+    assert_null(strstr(kt_slurp(k->a, path), "# rented"));
+    rig_play(r, ": \"gpu h100\" Enter S");
+    rig_shows(r, "saved as ");
+    rig_close(r);
+    kt_folder_remove(folder);
+}
+
 static void test_wishes(void **state)
 {
     struct kt *k = *state;
@@ -409,8 +437,16 @@ static void test_baseline(void **state)
     rig_shows(r, "nothing to make again");
     rig_play(r, "F2 \"mono\" Enter");
     kt_same(ui_theme(r->ui)->name, "mono");
+    assert_false(ui_ascii_chosen(r->ui));
     rig_play(r, "F2 \"ascii\" Enter");
-    assert_true(ui_ascii(r->ui));
+    assert_true(ui_ascii(r->ui) && ui_ascii_chosen(r->ui));
+    rig_close(r);
+    r = rig_open(k->a, &(struct ui_options){.mono = true, .ascii = true, .theme = "light"});
+    kt_same(ui_theme(r->ui)->name, "mono"); /* asked for this time only */
+    kt_same(ui_theme_chosen(r->ui), "light");
+    assert_true(ui_ascii(r->ui) && !ui_ascii_chosen(r->ui));
+    rig_play(r, ": \"theme high-contrast\" Enter");
+    kt_same(ui_theme_chosen(r->ui), "high-contrast");
     rig_close(r);
 }
 
@@ -472,6 +508,7 @@ int main(void)
         kt_test(test_completion),
         kt_test(test_search_and_filter),
         kt_test(test_save_and_quit),
+        kt_test(test_comments),
         kt_test(test_wishes),
         kt_test(test_baseline),
         kt_test(test_state_file),

@@ -36,10 +36,11 @@ static void put(struct ui *ui, const char *path, const char *text)
 /* --- editing -------------------------------------------------------------------------------
  */
 
-static void begin(struct budget_state *st, const char *text)
+static void begin(struct ui *ui, struct budget_state *st, const char *text)
 {
     st->editing = true;
     line_set(&st->line, text);
+    ui_say(ui, ST_DIM, "Enter takes the new value, Esc leaves the old one");
 }
 
 static bool edit_key(struct ui *ui, struct budget_state *st, uint32_t key)
@@ -49,6 +50,10 @@ static bool edit_key(struct ui *ui, struct budget_state *st, uint32_t key)
     } else if (key == 13 || key == 10 || key == KEY_UP_ARROW || key == KEY_DOWN_ARROW) {
         st->editing = false;
         put(ui, st->knob, st->line.text);
+    } else if (key == 9 || key == KEY_BACK_TAB) { /* takes it on the way to another screen */
+        st->editing = false;
+        put(ui, st->knob, st->line.text);
+        return false;
     } else if (key == 3 || key == 12 || key == 26) { /* not a field's: quit, redraw, suspend */
         st->editing = false;
         return false;
@@ -72,7 +77,7 @@ static void picked(struct ui *ui, void *to, const char *text)
 
     if (!strcmp(text, type_it)) {
         const char *now = session_get(ui_session(ui), st->knob);
-        begin(st, now ? now : "");
+        begin(ui, st, now ? now : "");
     } else {
         put(ui, st->knob, text);
     }
@@ -109,7 +114,7 @@ static void open_knob(struct ui *ui, struct budget_state *st)
     if (list.n)
         pick(ui, st, k, &list);
     else
-        begin(st, now);
+        begin(ui, st, now);
 }
 
 /* On a knob: what it is all about. */
@@ -158,6 +163,14 @@ static void turn(struct ui *ui, struct budget_state *st, int by, uint32_t key)
     }
     set = knob_step(ui_session(ui), &st->knobs.v[st->at], by, fine, &why);
     say_outcome(ui, set, why);
+}
+
+static void clear(struct ui *ui, const struct budget_state *st)
+{
+    if (st->values[st->at].given)
+        put(ui, st->knobs.v[st->at].path, "");
+    else
+        ui_say(ui, ST_DIM, "this is the default already");
 }
 
 static void fit(struct ui *ui)
@@ -280,7 +293,7 @@ static bool act(struct ui *ui, void *state, enum action a, const struct event *e
         return edit_key(ui, st, e->key);
     if (e->kind == EVENT_KEY && starts_typing(st, e->key)) {
         char digit[2] = {(char)e->key, '\0'};
-        begin(st, digit);
+        begin(ui, st, digit);
         return true;
     }
     if (movement(st, a))
@@ -290,9 +303,7 @@ static bool act(struct ui *ui, void *state, enum action a, const struct event *e
     else if (a == ACT_OPEN)
         open(ui, st);
     else if (a == ACT_CLEAR && budget_on_knob(st))
-        put(ui, st->knobs.v[st->at].path, "");
-    else if (a == ACT_WHY)
-        why_open(ui, why(ui, st));
+        clear(ui, st);
     else if (a == ACT_FIT)
         fit(ui);
     else

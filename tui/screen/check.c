@@ -52,6 +52,11 @@ static void measured_text(const void *rows, int i, char buf[LIST_TEXT])
     number(row_at(rows, i)->measured, buf);
 }
 
+static void unit_text(const void *rows, int i, char buf[LIST_TEXT])
+{
+    snprintf(buf, LIST_TEXT, "%s", row_at(rows, i)->unit);
+}
+
 static void ratio_text(const void *rows, int i, char buf[LIST_TEXT])
 {
     buf[0] = '\0';
@@ -106,14 +111,15 @@ static int by_verdict(const void *rows, int a, int b)
 }
 
 static const struct list_column columns[] = {
-    {"check", 22, false, 0, name_text, by_name},
+    {"check", 0, false, 0, name_text, by_name},
     {"level", 8, false, 0, level_text, by_level},
     {"predicted", 12, true, 0, predicted_text, NULL},
     {"measured", 12, true, 0, measured_text, NULL},
+    {"in", 7, false, 88, unit_text, NULL},
     {"ratio", 8, true, 0, ratio_text, by_ratio},
     {"allowed", 7, true, 88, tolerance_text, NULL},
     {"verdict", 8, false, 0, verdict_text, by_verdict},
-    {"reason", 0, false, 110, reason_text, NULL},
+    {"reason", 48, false, 150, reason_text, NULL},
 };
 
 static enum style row_style(const void *rows, int i)
@@ -243,14 +249,51 @@ static void view(const struct ui *ui, const void *state, struct canvas *c, struc
 
 /* --- actions ---------------------------------------------------------------------------- */
 
+/* A check in full: what the columns cut. */
+static const char *about(const struct ui *ui, const void *state, struct arena *a,
+                         const char **title)
+{
+    const struct check_state *st = state;
+    int i = st->arena ? list_row(&st->list) : -1;
+    const char *text = "";
+
+    (void)ui;
+    if (i < 0)
+        return NULL;
+    *title = row_at(&st->file, i)->name;
+    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
+        char value[LIST_TEXT];
+        columns[k].text(&st->file, i, value);
+        if (k && *value && columns[k].text != reason_text)
+            text = arena_printf(a, "%s%-11s %s\n", text, columns[k].title, value);
+    }
+    return arena_printf(a, "%s\n%s\n", text, row_at(&st->file, i)->reason);
+}
+
+static void tell(struct ui *ui, const struct check_state *st)
+{
+    struct arena *a = arena_new();
+    const char *title, *text = about(ui, st, a, &title);
+
+    if (text)
+        ui_page(ui, title, text);
+    arena_free(a);
+}
+
 static bool act(struct ui *ui, void *state, enum action a, const struct event *e)
 {
     struct check_state *st = state;
+    enum list_used used;
 
     if (!present(ui))
         return false;
     load(ui, st);
-    return list_act(&st->list, a, e) != LIST_UNUSED;
+    used = list_act(&st->list, a, e);
+    if (used == LIST_OPENED || a == ACT_OPEN)
+        tell(ui, st);
+    else
+        return used != LIST_UNUSED;
+    return true;
 }
 
 static int rows(const struct ui *ui, const void *state)
@@ -310,6 +353,7 @@ const struct screen screen_check = {
     .prepare = prepare,
     .view = view,
     .act = act,
+    .about = about,
     .rows = rows,
     .row_text = row_text,
     .select = select_row,

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tui/about.h"
 #include "tui/apply.h"
 #include "tui/compare_diff.h"
 #include "tui/list.h"
@@ -137,7 +138,7 @@ static void metric_text(const void *rows, int i, char buf[LIST_TEXT])
 
     put(buf, e ? e->metric : r->reason ? r->reason : "");
     if (e && e->has_baseline)
-        snprintf(buf, LIST_TEXT, "plain %.4g, %s", e->baseline, e->metric);
+        snprintf(buf, LIST_TEXT, "%s, plain %.4g", e->metric, e->baseline);
 }
 
 /* Rows without figures last, in any order that is not turned round. */
@@ -219,7 +220,7 @@ static const struct list_column columns[] = {
     {"tokens/s", 8, true, 0, speed_text, by_speed},
     {"prefill", 7, true, 0, prefill_text, by_prefill},
     {"quality", 7, true, 100, quality_text, by_quality},
-    {"of what", 0, false, 118, metric_text, NULL},
+    {"of what", 0, false, 100, metric_text, NULL},
 };
 
 static enum style row_style(const void *rows, int i)
@@ -311,7 +312,7 @@ static void view_figures(const struct compare_row *r, struct canvas *c, struct r
     char prefilled[SHOW_TEXT], peak[SHOW_TEXT], step[SHOW_TEXT];
 
     if (r->status != COMPARE_OK) {
-        canvas_text(c, line, 0, 0, ST_WARN, r->reason);
+        canvas_more(c, line, canvas_text(c, line, 0, 0, ST_WARN, r->reason), 0, ST_WARN);
         return;
     }
     canvas_textf(c, line, 0, 0, ST_PLAIN, "prefilled %s, at its peak %s; limited by %s%s%s",
@@ -335,7 +336,9 @@ static void view_evidence(const struct compare_row *r, struct canvas *c, struct 
     canvas_textf(c, line, 0, 0, ST_PLAIN, "quality: %s %.6g%s%s, %s", e->metric, e->value,
                  plain, r->near.contested ? ", contested" : "", e->confidence);
     line.y++;
-    canvas_textf(c, line, 0, 0, ST_DIM, "at %s; %s", r->near.how_far, e->source);
+    canvas_more(c, line,
+                canvas_textf(c, line, 0, 0, ST_DIM, "at %s; %s", r->near.how_far, e->source), 0,
+                ST_DIM);
 }
 
 static void view_detail(const struct compare_row *r, struct canvas *c, struct rect in)
@@ -345,8 +348,9 @@ static void view_detail(const struct compare_row *r, struct canvas *c, struct re
 
     x = canvas_text(c, line, 0, 0, ST_TITLE, r->name);
     x += canvas_textf(c, line, x, 0, ST_VALUE, "%s%s", *r->params ? "  " : "", r->params);
-    canvas_textf(c, line, x, 0, ST_DIM, "  %s",
-                 r->use.scheme ? r->use.scheme->summary : "the model's own cache");
+    x += canvas_textf(c, line, x, 0, ST_DIM, "  %s",
+                      r->use.scheme ? r->use.scheme->summary : "the model's own cache");
+    canvas_more(c, line, x, 0, ST_DIM);
     line.y++;
     view_figures(r, c, line);
     line.y++;
@@ -356,7 +360,7 @@ static void view_detail(const struct compare_row *r, struct canvas *c, struct re
         canvas_text(c, line, 0, 0, ST_WARN,
                     "T: it changes a shipped checkpoint, which needs training with it");
     else if (r->warnings && r->warnings[0])
-        canvas_text(c, line, 0, 0, ST_WARN, r->warnings[0]);
+        canvas_more(c, line, canvas_text(c, line, 0, 0, ST_WARN, r->warnings[0]), 0, ST_WARN);
 }
 
 static void view_panel(const struct compare_state *st, struct canvas *c)
@@ -442,41 +446,17 @@ static void tag(struct ui *ui, struct compare_state *st)
                "tag another to see them side by side; Curves draws the tagged ones");
 }
 
-/* All that is known of a row, as a page. */
-static void tell(struct ui *ui, struct compare_state *st)
+static const char *about(const struct ui *ui, const void *state, struct arena *a,
+                         const char **title)
 {
-    struct arena *a = arena_new();
+    const struct compare_state *st = state;
     int i = list_row(&st->list);
-    const struct compare_row *r = i < 0 ? NULL : row_at(st, i);
-    const struct evidence_row *e = r ? r->near.row : NULL;
-    const char *text;
 
-    if (r && r->use.scheme) {
-        const struct scheme *s = r->use.scheme;
-        text = arena_printf(a, "%s\n%s\n\nsource      %s\nconfidence  %s\nparameters  %s\n",
-                            r->name, s->summary, s->source, s->confidence,
-                            *r->params ? r->params : "none");
-        if (r->reason)
-            text = arena_printf(a, "%s\nno figures: %s\n", text, r->reason);
-        if (s->caveat)
-            text = arena_printf(a, "%s\n%s\n", text, s->caveat);
-        for (size_t k = 0; r->warnings && r->warnings[k]; k++)
-            text = arena_printf(a, "%s\n%s\n", text, r->warnings[k]);
-        if (e)
-            text = arena_printf(
-                a,
-                "%s\npublished quality, the nearest setting\n  %s %.6g (%s is better)\n  model %s\n  %s\n  %s\n",
-                text, e->metric, e->value, e->higher_is_better ? "more" : "less", e->model,
-                r->near.how_far, e->source);
-        if (e && e->has_baseline)
-            text = arena_printf(a, "%s  plain model %.6g\n", text, e->baseline);
-        if (e && e->note)
-            text = arena_printf(a, "%s  %s\n", text, e->note);
-        ui_page(ui, r->name, text);
-    } else {
-        ui_say(ui, ST_DIM, "choose a scheme's row to read about it");
-    }
-    arena_free(a);
+    (void)ui;
+    if (i < 0 || !row_at(st, i)->use.scheme)
+        return NULL;
+    *title = row_at(st, i)->name;
+    return about_scheme(a, row_at(st, i));
 }
 
 static bool act(struct ui *ui, void *state, enum action a, const struct event *e)
@@ -490,8 +470,6 @@ static bool act(struct ui *ui, void *state, enum action a, const struct event *e
         take(ui, st);
     else if (a == ACT_TAG)
         tag(ui, st);
-    else if (a == ACT_WHY)
-        tell(ui, st);
     else
         return used != LIST_UNUSED;
     return true;
@@ -551,6 +529,7 @@ const struct screen screen_compare = {
     .prepare = prepare,
     .view = view,
     .act = act,
+    .about = about,
     .rows = rows,
     .row_text = row_text,
     .select = select_row,

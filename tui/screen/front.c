@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tui/about.h"
 #include "tui/front_set.h"
 #include "tui/list.h"
 #include "tui/show.h"
@@ -367,11 +368,14 @@ static void view_foot(const struct front_state *st, struct canvas *c)
         x += canvas_textf(c, line, x, 0, ST_PLAIN, ", prefill %s",
                           show_seconds(r->prompt_s, prefill));
     if (*r->params)
-        canvas_textf(c, line, x, 0, ST_DIM, "; %s", r->params);
+        x += canvas_textf(c, line, x, 0, ST_DIM, "; %s", r->params);
+    canvas_more(c, line, x, 0, ST_DIM);
     line.y++;
     if (e)
-        canvas_textf(c, line, 1, 0, ST_DIM, "%s %.6g, %s; %s", e->metric, e->value,
-                     r->near.how_far, e->source);
+        canvas_more(c, line,
+                    1 + canvas_textf(c, line, 1, 0, ST_DIM, "%s %.6g, %s; %s", e->metric,
+                                     e->value, r->near.how_far, e->source),
+                    0, ST_DIM);
     else
         canvas_text(
             c, line, 1, 0, ST_DIM,
@@ -445,6 +449,27 @@ static bool act(struct ui *ui, void *state, enum action a, const struct event *e
     return true;
 }
 
+static const char *about(const struct ui *ui, const void *state, struct arena *a,
+                         const char **title)
+{
+    const struct front_state *st = state;
+    int i = list_row(&st->list);
+    const struct compare_row *r = i < 0 ? NULL : row_at(&st->set, i);
+    const struct front_point *p = i < 0 ? NULL : point_at(&st->set, i);
+    const char *text;
+
+    (void)ui;
+    if (!r || (!r->use.scheme && !p->store.scheme))
+        return NULL;
+    *title = arena_printf(a, "%s, %s", r->name, p->format);
+    text = r->use.scheme ? about_scheme(a, r)
+                         : "The model as shipped, but for its cache format.\n";
+    if (p->store.scheme)
+        text = arena_printf(a, "%s\nstored as %s: %s\nsource      %s\n", text, p->format,
+                            p->store.scheme->summary, p->store.scheme->source);
+    return text;
+}
+
 /* --- rows for search and filter --------------------------------------------------------- */
 
 static int rows(const struct ui *ui, const void *state)
@@ -506,6 +531,7 @@ const struct screen screen_front = {
     .view = view,
     .act = act,
     .tick = tick,
+    .about = about,
     .rows = rows,
     .row_text = row_text,
     .select = select_row,

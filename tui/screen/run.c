@@ -199,6 +199,7 @@ static bool act(struct ui *ui, void *state, enum action a, const struct event *e
     refresh(ui, st);
     if (a == ACT_RESTART) {
         restart(ui, st);
+        ui_say(ui, ST_DIM, "from its start");
         return true;
     }
     if (!st->live)

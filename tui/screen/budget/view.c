@@ -13,7 +13,7 @@ static int larger(int a, int b)
 
 void budget_arrange(struct rect area, int verdict_lines, struct budget_parts *out)
 {
-    int left = area.w >= 180 ? 60 : area.w >= 120 ? 48 : 36;
+    int left = area.w >= 180 ? 60 : area.w >= 120 ? 48 : area.w >= 100 ? 40 : 36;
     int x = area.x + left + 1, w = larger(area.w - left - 1, 0), y = area.y;
     int hint = area.h > 2 * HINT_LINES ? HINT_LINES : 0;
     int verdict = verdict_lines < area.h - 4 ? verdict_lines : larger(area.h - 4, 0);
@@ -61,12 +61,9 @@ static int view_text(struct canvas *c, struct rect r, int y, enum style s, const
     return n;
 }
 
-/* Cut at the right with a mark. */
 static void view_cut(struct canvas *c, struct rect r, enum style s, const char *text)
 {
-    canvas_text(c, r, 0, 0, s, text);
-    if (canvas_columns(text) > r.w && r.w > 0)
-        canvas_put(c, r, r.w - 1, 0, s, 0x2026);
+    canvas_more(c, r, canvas_text(c, r, 0, 0, s, text), 0, s);
 }
 
 /* --- knobs ---------------------------------------------------------------------------------
@@ -159,7 +156,7 @@ static void view_knob_hint(const struct budget_state *st, struct canvas *c)
     if (has_note(v) && *v->text)
         snprintf(text, sizeof text, "%s. Default: %s", k->help, v->note);
     else if (is_number(k))
-        snprintf(text, sizeof text, "%s. Left Right in steps, - + finely", k->help);
+        snprintf(text, sizeof text, "%s. Left Right step, -/+ finely, digits type", k->help);
     else
         snprintf(text, sizeof text, "%s", k->help);
     view_text(c, r, 0, ST_DIM, text);
