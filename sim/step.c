@@ -451,7 +451,7 @@ static void ask_chunk(const void *of, uint64_t i, int64_t v[STRETCH_VALUES])
 
     v[0] = (int64_t)(work_pairs(to, window, r->mixer, r->diagonal_masked) -
                      (from ? work_pairs(from, window, r->mixer, r->diagonal_masked) : 0));
-    v[1] = (int64_t)row_bytes(s, to, row_unpruned_tokens(s, to), &ck);
+    v[1] = (int64_t)row_bytes(s, to, work_prompt_keys(r, from, to), &ck);
 }
 
 uint64_t step_chunk_steps(const struct step_model *m, const struct step_chunk *c)

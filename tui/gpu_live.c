@@ -19,14 +19,16 @@ static void write_line(const struct nvml_facts *f, char *out, size_t n)
     const struct nvml_device *d = &f->devices[0];
     uint64_t free_bytes = d->free_bytes + d->reserved_bytes;
     uint64_t used = d->total_bytes > free_bytes ? d->total_bytes - free_bytes : 0;
-    char warm[24] = "", more[24] = "";
+    char warm[24] = "", more[24] = "", used_gib[24], all_gib[24];
 
     if (d->temperature_c >= 0)
         snprintf(warm, sizeof warm, ", %d C", d->temperature_c);
     if (f->n > 1)
         snprintf(more, sizeof more, "; %lu more", (unsigned long)f->n - 1);
-    snprintf(out, n, "this machine: %.60s, %.1f of %.1f GiB in use%s%s", d->name, gib(used),
-             gib(d->total_bytes), warm, more);
+    snprintf(used_gib, sizeof used_gib, "%.1f", gib(used));
+    snprintf(all_gib, sizeof all_gib, "%.1f", gib(d->total_bytes));
+    snprintf(out, n, "this machine: %.60s, %s of %s GiB in use%s%s", d->name, used_gib, all_gib,
+             warm, more);
 }
 
 double gpu_live_deadline(const struct gpu_live *g, double now_s)

@@ -7,7 +7,7 @@
 
 #include "planner/base/arena.h"
 
-enum { GPU_LINE_BYTES = 128 };
+enum { GPU_LINE_BYTES = 200 };
 
 struct gpu_live {
     bool opened;

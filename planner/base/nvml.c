@@ -39,6 +39,7 @@ struct nvml {
     int (*link_generation)(void *device, unsigned *generation);
     int (*link_lanes)(void *device, unsigned *lanes);
     int (*temperature)(void *device, int sensor, unsigned *celsius);
+    int (*clock)(void *device, int which, unsigned *mhz);
 };
 
 static const struct symbol {
@@ -63,6 +64,7 @@ static const struct symbol {
      false},
     {{"nvmlDeviceGetMaxPcieLinkWidth", NULL}, offsetof(struct nvml, link_lanes), false},
     {{"nvmlDeviceGetTemperature", NULL}, offsetof(struct nvml, temperature), false},
+    {{"nvmlDeviceGetClockInfo", NULL}, offsetof(struct nvml, clock), false},
 };
 
 /* --- opening ------------------------------------------------------------------------------ */
@@ -153,6 +155,14 @@ static int read_memory(const struct nvml *lib, void *device, struct nvml_device 
     return status;
 }
 
+/* nvmlClockType_t: 1 = of the multiprocessors, 2 = of the memory. */
+static uint32_t read_clock(const struct nvml *lib, void *device, int which)
+{
+    unsigned mhz = 0;
+
+    return lib->clock && !lib->clock(device, which, &mhz) ? mhz : 0;
+}
+
 static int read_device(const struct nvml *lib, struct arena *a, unsigned index,
                        struct nvml_device *out)
 {
@@ -171,6 +181,8 @@ static int read_device(const struct nvml *lib, struct arena *a, unsigned index,
     out->temperature_c = -1; /* of the chip: sensor 0 */
     if (lib->temperature && !lib->temperature(device, 0, &celsius) && celsius < 1000)
         out->temperature_c = (int)celsius;
+    out->clock_mhz = read_clock(lib, device, 1);
+    out->memory_clock_mhz = read_clock(lib, device, 2);
     if (lib->link_generation && lib->link_lanes && !lib->link_generation(device, &generation) &&
         !lib->link_lanes(device, &lanes)) {
         out->link_generation = generation;

@@ -19,9 +19,10 @@ enum { NVML_DEVICES_MAX = 256 };
 struct nvml_device {
     const char *name; /* "NVIDIA H100 80GB HBM3" */
     uint64_t total_bytes, free_bytes;
-    uint64_t reserved_bytes;  /* by driver and firmware; 0 = not told apart (before 510) */
-    int major, minor;         /* compute capability; 0.0 = not told */
-    int temperature_c;        /* -1 = not told */
+    uint64_t reserved_bytes; /* by driver and firmware; 0 = not told apart (before 510) */
+    int major, minor;        /* compute capability; 0.0 = not told */
+    int temperature_c;       /* -1 = not told */
+    uint32_t clock_mhz, memory_clock_mhz; /* now; 0 = not told */
     uint64_t link_generation; /* of PCIe, the most that device and slot have; 0 = not told */
     uint64_t link_lanes;
 };

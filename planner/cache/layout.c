@@ -170,8 +170,17 @@ static bool is_attention(const struct cache_row *r)
 
 uint32_t layout_attention_row(const struct layout *l, uint32_t layer)
 {
-    for (uint32_t i = 0; i < l->n_rows; i++)
-        if (l->rows[i].layer == layer && is_attention(&l->rows[i]))
+    uint32_t lo = 0, hi = l->n_rows;
+
+    while (lo < hi) { /* rows stand in layer order */
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (l->rows[mid].layer < layer)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (uint32_t i = lo; i < l->n_rows && l->rows[i].layer == layer; i++)
+        if (is_attention(&l->rows[i]))
             return i;
     return UINT32_MAX;
 }

@@ -375,6 +375,18 @@ static void prefill_by_decode(const struct work *w, const struct fold *f, uint64
     t->flop[OP_HEAD] -= (double)batch * w->token_flop[OP_HEAD] * (double)(n - 1);
 }
 
+uint64_t work_prompt_keys(const struct cache_row *reader, uint64_t from, uint64_t to)
+{
+    uint64_t window = reader->window_tokens, masked = reader->diagonal_masked;
+    uint64_t first = 0, end = to > masked ? to - masked : 0;
+
+    if (window && reader->mixer == MIXER_CHUNKED)
+        first = from / window * window;
+    else if (window && from + 1 > window + masked)
+        first = from + 1 - window - masked;
+    return end > first ? end - first : 0;
+}
+
 /* Attention of tokens [from, to) of a prompt over it, in the rows of one class. */
 static void add_prompt_reads(const struct fold *f, const struct read_class *c,
                              struct work_part part, struct op_tally *t)
@@ -393,7 +405,7 @@ static void add_prompt_reads(const struct fold *f, const struct read_class *c,
                   part.batch * (pairs / f->slice.cp * (double)full +
                                 last / f->slice.cp * (double)c->early_passes),
                   true);
-    uint64_t seen = row_unpruned_tokens(&c->source, to);
+    uint64_t seen = work_prompt_keys(r, part.from, to);
     t->bytes[OP_SCORES] += part.batch * (double)passes *
                            (double)row_bytes(&c->source, to, seen, &ck) / f->slice.cp;
 }

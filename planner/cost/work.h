@@ -106,6 +106,9 @@ void work_prompt(const struct work *w, const struct fold *f, struct work_part pa
  * by the window. */
 double work_pairs(uint64_t n, uint64_t window, enum mixer mixer, bool diagonal_masked);
 
+/* Keys of a prompt that its tokens [from, to) read: each that one of them sees, once. */
+uint64_t work_prompt_keys(const struct cache_row *reader, uint64_t from, uint64_t to);
+
 /* Expected share of distinct experts that `tokens` tokens touch, uniform routing: 1 - (1 -
  * k/E)^tokens. */
 double work_expert_share(uint32_t experts, uint32_t top_k, uint64_t tokens);

@@ -185,7 +185,7 @@ static void put_prefill_cache(struct explain *e)
 
     for (uint32_t i = 0; i < f->n_reads && e->op == OP_SCORES; i++) {
         const struct read_class *c = &f->reads[i];
-        uint64_t seen = row_unpruned_tokens(&c->source, n);
+        uint64_t seen = work_prompt_keys(&c->reader, 0, n);
         explain_term(e, "%s x %s x %s [sequences x passes over layers x cache read]",
                      explain_count(e, e->plan->batch), explain_count(e, c->passes),
                      explain_count(e, row_bytes(&c->source, n, seen, &e->ck)));

@@ -83,10 +83,17 @@ static bool set_parallel(const struct spec *s, struct diag *d, struct problem *p
     return true;
 }
 
+/* Whether nothing is to be said of `b` that was not said of `a`. */
+static bool same_heads(const struct attention *a, const struct attention *b)
+{
+    return a && a->mixer == b->mixer && a->heads == b->heads && a->kv_heads == b->kv_heads;
+}
+
 /* Degrees the model's shape allows. */
 static bool check_parallel(const struct problem *p, struct loc at, struct diag *d)
 {
     const struct parallel par = p->parallel;
+    const struct attention *told = NULL;
     uint32_t experts = 0;
     bool ok = true;
 
@@ -97,8 +104,9 @@ static bool check_parallel(const struct problem *p, struct loc at, struct diag *
         const struct attention *t = &p->layout.layers[i].attn;
         const struct ffn *f = &p->layout.layers[i].ffn;
         experts = experts > f->experts ? experts : f->experts;
-        if (t->mixer == MIXER_NONE || par.tp == 1)
+        if (t->mixer == MIXER_NONE || par.tp == 1 || (ok && same_heads(told, t)))
             continue;
+        told = t;
         if (t->heads % par.tp && ok)
             ok = diag_add(d, DIAG_INPUT, at,
                           "tp %u does not divide the %u query heads of layer %u", par.tp,

@@ -1,6 +1,7 @@
 /* From a keystroke to the finished frame, everything on the screen computed anew: tui_frame_s
- * is the slowest of a hundred edits on Budget, tui_curves_frame_s the same on Curves. Memory of
- * a long session, too. */
+ * is the slowest of a hundred edits on Budget, tui_NAME_frame_s the same on another screen, and
+ * tui_compare_large_frame_s on Compare with a model of 94 layers over 8 GPUs. Memory of a long
+ * session, too. */
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +56,8 @@ static struct spent edits(struct ui *ui, struct session *s, struct canvas *c,
 int main(void)
 {
     static const char *const screens[] = {"budget", "compare", "layers", "curves", "front"};
+    static const struct session_edit large[] = {{"model", "Qwen/Qwen3-235B-A22B"},
+                                                {"hardware.count", "8"}};
     struct arena *a = arena_new();
     struct session s;
     struct canvas c;
@@ -73,6 +76,9 @@ int main(void)
         printf("bench: tui_%s_frame_s %.6f s\n", screens[i], t.worst_s);
         printf("bench: tui_%s_frame_mean_s %.6f s\n", screens[i], t.mean_s);
     }
+    if (session_apply(&s, large, sizeof large / sizeof *large, NULL))
+        printf("bench: tui_compare_large_frame_s %.6f s\n",
+               edits(ui, &s, &c, "compare").worst_s);
     getrusage(RUSAGE_SELF, &use);
     printf("bench: tui_memory_mb %.1f MB\n", (double)use.ru_maxrss / 1024);
     ui_free(ui);

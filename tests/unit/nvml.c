@@ -70,6 +70,9 @@ static void test_two_devices(void **state)
     kt_u64(f.devices[0].free_bytes, (uint64_t)61008 << 20);
     assert_int_equal(f.devices[0].major, 9);
     assert_int_equal(f.devices[0].temperature_c, 41);
+    assert_int_equal(f.devices[0].clock_mhz, 1980);
+    assert_int_equal(f.devices[0].memory_clock_mhz, 2619);
+    assert_int_equal(f.devices[1].clock_mhz, 0);
     assert_int_equal(f.devices[1].temperature_c, -1);
     kt_same(f.devices[1].name, "NVIDIA Prototype 9");
     kt_u64(f.devices[1].free_bytes, (uint64_t)48640 << 20);
@@ -111,6 +114,7 @@ static void test_old_library(void **state)
     kt_u64(f.devices[0].reserved_bytes, 0);
     assert_int_equal(f.devices[0].major, 0);
     assert_int_equal(f.devices[0].temperature_c, -1);
+    assert_int_equal(f.devices[0].clock_mhz, 0);
     kt_u64(f.devices[0].link_generation, 0);
     done(&l);
 }

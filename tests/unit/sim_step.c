@@ -165,6 +165,25 @@ static double pairs_of(const struct cache_row *r, uint64_t from, uint64_t to)
     return sum;
 }
 
+/* Keys that a query of [from, to) sees, one by one. */
+static uint64_t keys_seen(const struct cache_row *r, uint64_t from, uint64_t to)
+{
+    uint64_t n = 0;
+
+    for (uint64_t key = 0; key < to; key++) {
+        bool seen = false;
+        uint64_t first = u64_max(from, key); /* later ones see no more, but of themselves */
+        for (uint64_t q = first; q < to && q < first + 2 && !seen; q++) {
+            uint64_t w = r->window_tokens;
+            bool near = !w || (r->mixer == MIXER_CHUNKED ? q / w == key / w
+                                                         : q - key < w + r->diagonal_masked);
+            seen = near && (!r->diagonal_masked || q > key);
+        }
+        n += seen;
+    }
+    return n;
+}
+
 static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct op_tally *t)
 {
     uint64_t from = k->offset, to = from + k->tokens;
@@ -184,10 +203,9 @@ static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct 
             flop * r->prefill_score_dim;
         if (r->stream != STREAM_INDEX)
             t->flop[OP_VALUES] += flop * r->prefill_value_dim;
-        t->bytes[OP_SCORES] +=
-            (double)runs *
-            (double)row_bytes(&c->source, to, row_unpruned_tokens(&c->source, to), &ck) /
-            s->fold.slice.cp;
+        t->bytes[OP_SCORES] += (double)runs *
+                               (double)row_bytes(&c->source, to, keys_seen(r, from, to), &ck) /
+                               s->fold.slice.cp;
     }
     for (int op = 0; op < N_OPS; op++)
         t->flop[op] +=

@@ -37,23 +37,19 @@ static const char results[] =
     "\"tolerance\": 0.1,\n\"verdict\": \"failed\", \"reason\": \"slower\"},\n"
     "{\"name\": \"counters\", \"verdict\": \"waived\", \"reason\": \"no privilege\"}]}\n";
 
-static const char *write_file(struct kt *k, const char *folder, const char *name,
-                              const char *text)
-{
-    const char *path = arena_printf(k->a, "%s/%s", folder, name);
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-    return path;
-}
+/* As `kvbudget validate` writes it: the device as asked for, its name, units, counts. */
+static const char written[] =
+    "{\"schema\": \"kvbudget.validate/1\", \"device\": \"cuda:0\", \"device_name\": \"NVIDIA "
+    "H200\",\n\"summary\": {\"passed\": 1, \"failed\": 0, \"waived\": 0}, \"checks\": [{"
+    "\"name\": \"llama: decode: K read\", \"spec\": \"llama\", \"check\": \"decode\","
+    "\"level\": \"count\", \"verdict\": \"passed\", \"reason\": \"\", \"unit\": \"bytes\","
+    "\"predicted\": 4096, \"measured\": 4096, \"ratio\": 1, \"tolerance\": 0}]}\n";
 
 static void checks_are_read(void **state)
 {
     struct kt *k = *state;
     char *folder = kt_folder(k->a);
-    const char *path = write_file(k, folder, "validate-1.json", results), *later;
+    const char *path = rig_file(k->a, folder, "validate-1.json", results), *later;
     struct rig *r = rig_open(k->a, &(struct ui_options){.validation = path, .screen = "check"});
     struct check_file f;
 
@@ -71,8 +67,18 @@ static void checks_are_read(void **state)
     rig_play(r, "\\ \"count\" Enter");
     rig_hides(r, "prefill time");
     rig_close(r);
-    later = write_file(k, folder, "validate-2.json", results);
-    (void)write_file(k, folder, "other.json", results);
+    path = rig_file(k->a, folder, "validate-0.json", written);
+    r = rig_open(k->a, &(struct ui_options){.validation = path, .screen = "check"});
+    rig_play(r, "size 100x30");
+    rig_shows(r, "1 check: 0 outside what is allowed, 0 waived");
+    rig_shows(r, "NVIDIA H200 (cuda:0)");
+    rig_shows(r, "4096 bytes ");
+    rig_shows(r, "passed");
+    rig_play(r, "w");
+    rig_shows(r, "llama: decode: K read \u2500");
+    rig_close(r);
+    later = rig_file(k->a, folder, "validate-2.json", results);
+    (void)rig_file(k->a, folder, "other.json", results);
     kt_same(check_newest(k->a, folder), later);
     assert_null(check_newest(k->a, "/nonexistent"));
     kt_folder_remove(folder);
@@ -93,11 +99,11 @@ static void bad_results_say_why(void **state)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct diag *d = diag_new(k->a);
-        const char *path = write_file(k, folder, "v.json", cases[i].text);
+        const char *path = rig_file(k->a, folder, "v.json", cases[i].text);
         assert_false(check_read(k->a, path, d, &f));
         kt_printed(d, arena_printf(k->a, "%s/%s", folder, cases[i].message));
     }
-    assert_false(check_read(k->a, write_file(k, folder, "v.json", "{"), k->d, &f));
+    assert_false(check_read(k->a, rig_file(k->a, folder, "v.json", "{"), k->d, &f));
     assert_false(check_read(k->a, arena_printf(k->a, "%s/none.json", folder), k->d, &f));
     kt_folder_remove(folder);
 }

@@ -119,7 +119,7 @@ static const struct list_column columns[] = {
     {"ratio", 8, true, 0, ratio_text, by_ratio},
     {"allowed", 7, true, 88, tolerance_text, NULL},
     {"verdict", 8, false, 0, verdict_text, by_verdict},
-    {"reason", 48, false, 150, reason_text, NULL},
+    {"reason", 30, false, 120, reason_text, NULL},
 };
 
 static enum style row_style(const void *rows, int i)
@@ -235,7 +235,7 @@ static void view(const struct ui *ui, const void *state, struct canvas *c, struc
         canvas_text(c, line, 0, 0, ST_BAD, st->error);
         return;
     }
-    x = canvas_textf(c, line, 0, 0, ST_TITLE, "%zu checks: ", f->n);
+    x = canvas_textf(c, line, 0, 0, ST_TITLE, "%zu check%s: ", f->n, f->n == 1 ? "" : "s");
     x += canvas_textf(c, line, x, 0, f->n_bad ? ST_BAD : ST_OK, "%zu outside what is allowed",
                       f->n_bad);
     canvas_textf(c, line, x, 0, ST_PLAIN, ", %zu waived", f->n_waived);

@@ -1,0 +1,118 @@
+/* On a GPU: every row of the default matrix that the decoder runs gives the logits that the CPU
+ * build gives, after the prompt and, where nothing is dropped, after some steps; a limit of
+ * memory is a status and not a crash. Skips without a device. */
+#include <math.h>
+
+#include "tests/kvplan.h"
+#include "validate/decoder.h"
+#include "validate/matrix.h"
+
+enum { SEQUENCES = 2, PROMPT = 40, STEPS = 4 };
+#define TOLERANCE 0.05 /* of the largest logit: two orders of sums in 16 bits */
+
+static bool device_usable(void)
+{
+    struct device_text why;
+
+    if (device_cuda_count(&why))
+        return true;
+    print_message("# no GPU: %s\n", why.text);
+    return false;
+}
+
+/* Logits after the prompt and after STEPS, and the tokens chosen. */
+static void run_on(const char *name, struct kp *k, float *prompt, float *steps,
+                   uint32_t *tokens)
+{
+    struct decoder_setting set = {
+        .sequences = SEQUENCES, .prompt = PROMPT, .output = STEPS, .seed = 5};
+    struct device_options o = {.poison = true};
+    struct decoder *x = NULL;
+    struct device_text why;
+    struct device *d;
+    uint32_t n;
+
+    assert_int_equal(device_open(name, &o, &d, &why), DEVICE_OK);
+    if (decoder_open(d, &k->problem, &set, &x) != DEVICE_OK ||
+        decoder_prefill(x) != DEVICE_OK || decoder_logits(x, prompt) != DEVICE_OK ||
+        decoder_decode(x, STEPS) != DEVICE_OK || decoder_logits(x, steps) != DEVICE_OK ||
+        decoder_tokens(x, tokens, &n) != DEVICE_OK) {
+        print_error("%s: %s\n", name, device_error(d));
+        fail();
+    }
+    decoder_close(x);
+    kt_u64(device_used_bytes(d), 0);
+    device_close(d);
+}
+
+static void close_to(const float *got, const float *want, size_t n)
+{
+    double most = 0, apart = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        assert_true(isfinite(got[i]));
+        most = fmax(most, fabs((double)want[i]));
+        apart = fmax(apart, fabs((double)got[i] - (double)want[i]));
+    }
+    if (apart > TOLERANCE * most)
+        print_error("apart by %g, the largest logit is %g\n", apart, most);
+    assert_true(apart <= TOLERANCE * most);
+}
+
+static void compare_row(const struct matrix_row *row)
+{
+    struct kp *k = kp_build(row->spec);
+    size_t n = (size_t)SEQUENCES * k->problem.model.vocab;
+    size_t n_tokens = (size_t)SEQUENCES * (PROMPT + STEPS + 1);
+    float *logits = ARENA_NEW(k->arena, float, 4 * n);
+    uint32_t *tokens = ARENA_NEW(k->arena, uint32_t, 2 * n_tokens);
+    struct device_text why;
+
+    if (decoder_supports(&k->problem, &why)) {
+        print_message("# %s\n", row->name);
+        run_on("cpu", k, logits, logits + n, tokens);
+        run_on("cuda:0", k, logits + 2 * n, logits + 3 * n, tokens + n_tokens);
+        close_to(logits + 2 * n, logits, n);
+        if (!strstr(row->spec, "eviction:") &&
+            !memcmp(tokens, tokens + n_tokens, n_tokens * sizeof *tokens))
+            close_to(logits + 3 * n, logits + n, n);
+    }
+    kp_free(k);
+}
+
+static void logits(void **state)
+{
+    struct kt *t = *state;
+    size_t n;
+    const struct matrix_row *rows = matrix_rows(t->a, &n);
+
+    if (!device_usable())
+        skip();
+    for (size_t i = 0; i < n; i++)
+        compare_row(&rows[i]);
+}
+
+static void limit(void **state)
+{
+    struct device_options o = {.limit_bytes = 1 << 20};
+    struct device_text why;
+    struct device *d;
+    void *p;
+
+    (void)state;
+    if (!device_usable())
+        skip();
+    assert_int_equal(device_open("cuda:0", &o, &d, &why), DEVICE_OK);
+    assert_int_equal(device_alloc(d, 1 << 19, TAG_WORK, &p), DEVICE_OK);
+    assert_int_equal(device_alloc(d, 1 << 20, TAG_WORK, &p), DEVICE_OUT_OF_MEMORY);
+    device_free_all(d);
+    assert_int_equal(device_alloc(d, 1 << 20, TAG_WORK, &p), DEVICE_OK);
+    device_close(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {kt_test(logits), kt_test(limit)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

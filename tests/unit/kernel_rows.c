@@ -1,0 +1,155 @@
+/* kernel_rows: sums of picked rows and GELU against double precision, noise against its
+ * moments; traffic as the formulas say. */
+#include "kernels/rows.h"
+
+#include "tests/kvstore.h"
+
+static void *random_16(struct kk *k, uint64_t n, bool fp16, double **values)
+{
+    uint16_t *bits = ARENA_NEW(k->a, uint16_t, n);
+
+    *values = ARENA_NEW(k->a, double, n);
+    for (uint64_t i = 0; i < n; i++) {
+        double x = 2 * kk_normal(k);
+        bits[i] = fp16 ? ks_bits_fp16(x) : ks_bits_bf16(x);
+        (*values)[i] = fp16 ? ks_fp16(bits[i]) : ks_bf16(bits[i]);
+    }
+    return kk_put(k, TAG_ACTIVATION, bits, 2 * n);
+}
+
+/* x, rounded once from something within `slack` of want. */
+static void near(double x, double want, double slack, bool fp16)
+{
+    assert_true(fabs(x - want) <= fabs(want) * ldexp(1, fp16 ? -11 : -8) + slack);
+}
+
+static double value(uint16_t h, bool fp16)
+{
+    return fp16 ? ks_fp16(h) : ks_bf16(h);
+}
+
+static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16)
+{
+    enum { FROM = 6 };
+    double *x;
+    uint32_t *index = ARENA_NEW(k->a, uint32_t, (size_t)rows * terms);
+    uint16_t *out = ARENA_NEW(k->a, uint16_t, (size_t)rows * width);
+    struct mix_args a = {.from = random_16(k, (uint64_t)FROM * width, fp16, &x),
+                         .rows = rows,
+                         .width = width,
+                         .terms = terms,
+                         .factor = terms > 1 ? 0.25f : 1,
+                         .fp16 = fp16,
+                         .from_tag = TAG_ACTIVATION};
+    struct tally want = {.launches = 1}, got;
+
+    for (uint32_t i = 0; i < rows * terms; i++)
+        index[i] = (uint32_t)rng_below(&k->rng, FROM);
+    a.index = kk_put(k, TAG_TABLES, index, 4ull * rows * terms);
+    a.out = kk_new(k, TAG_ACTIVATION, 2ull * rows * width);
+    device_tally_reset(k->d);
+    kk_ok(k, mix_run(k->d, &a));
+    mix_traffic(&a, &want.issued);
+    kk_ok(k, device_tally(k->d, &got));
+    want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
+    want.unique_read_bytes[TAG_TABLES] = 4ull * rows * terms;
+    want.unique_written_bytes[TAG_ACTIVATION] = 2ull * rows * width;
+    kk_tally(k, &want);
+    kk_get(k, out, a.out, 2ull * rows * width);
+    for (uint32_t i = 0; i < rows * width; i++) {
+        double sum = 0;
+        for (uint32_t j = 0; j < terms; j++)
+            sum += x[(size_t)index[i / width * terms + j] * width + i % width];
+        if (terms == 1)
+            assert_true(value(out[i], fp16) == sum);
+        near(value(out[i], fp16), sum * (double)a.factor, 1e-5, fp16);
+    }
+}
+
+static void mix(void **state)
+{
+    mixes(*state, 1, 8, 1, false);
+    mixes(*state, 40, 72, 1, true);
+    mixes(*state, 9, 264, 3, false);
+}
+
+static void gelu(void **state)
+{
+    struct kk *k = *state;
+
+    for (int fp16 = 0; fp16 < 2; fp16++) {
+        double *x;
+        uint16_t out[512];
+        struct gelu_args a = {.x = random_16(k, 512, fp16, &x), .count = 512, .fp16 = fp16};
+        struct tally want = {.launches = 1};
+        a.out = kk_new(k, TAG_ACTIVATION, sizeof out);
+        device_tally_reset(k->d);
+        kk_ok(k, gelu_run(k->d, &a));
+        gelu_traffic(&a, &want.issued);
+        want.unique_read_bytes[TAG_ACTIVATION] = want.unique_written_bytes[TAG_ACTIVATION] =
+            sizeof out;
+        kk_tally(k, &want);
+        kk_get(k, out, a.out, sizeof out);
+        for (int i = 0; i < 512; i++) {
+            double y = sqrt(2 / acos(-1)) * (x[i] + 0.044715 * pow(x[i], 3));
+            near(value(out[i], fp16), x[i] / 2 * (1 + tanh(y)), 1e-5, fp16);
+        }
+    }
+}
+
+/* Mean and variance of an even distribution; another seed, other numbers. */
+static void noise(void **state)
+{
+    enum { N = 1 << 15 };
+    struct kk *k = *state;
+    uint16_t *out[2] = {ARENA_NEW(k->a, uint16_t, N), ARENA_NEW(k->a, uint16_t, N)};
+    uint32_t same = 0;
+
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        struct noise_args a = {.out = kk_new(k, TAG_WEIGHTS, 2 * N),
+                               .count = N,
+                               .seed = seed << 40,
+                               .mean = 1,
+                               .spread = 3,
+                               .tag = TAG_WEIGHTS};
+        struct tally want = {.launches = 1, .unique_written_bytes = {[TAG_WEIGHTS] = 2 * N}};
+        double sum = 0, squares = 0;
+        device_tally_reset(k->d);
+        kk_ok(k, noise_run(k->d, &a));
+        noise_traffic(&a, &want.issued);
+        kk_tally(k, &want);
+        kk_get(k, out[seed], a.out, 2 * N);
+        for (int i = 0; i < N; i++) {
+            double x = ks_bf16(out[seed][i]);
+            assert_true(x >= -0.51 && x <= 2.51);
+            sum += x;
+            squares += (x - 1) * (x - 1);
+        }
+        assert_true(fabs(sum / N - 1) < 0.02);
+        assert_true(fabs(squares / N - 0.75) < 0.02);
+    }
+    for (int i = 0; i < N; i++)
+        same += out[0][i] == out[1][i];
+    assert_true(same < N / 50);
+}
+
+static void refusals(void **state)
+{
+    struct kk *k = *state;
+    struct mix_args m = {.rows = 1, .width = 12, .terms = 1};
+    struct gelu_args g = {.count = 4};
+    struct noise_args n = {.count = 0};
+
+    kk_refused(k, mix_run(k->d, &m),
+               "mix: at least one row and term, of a multiple of 8 elements");
+    kk_refused(k, gelu_run(k->d, &g), "gelu: a multiple of 8 elements, not 0");
+    kk_refused(k, noise_run(k->d, &n), "noise: a multiple of 8 elements, not 0");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {kk_test(mix), kk_reversed(mix), kk_test(gelu),
+                                       kk_test(noise), kk_test(refusals)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

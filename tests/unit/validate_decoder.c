@@ -1,0 +1,581 @@
+/* validate_decoder: the decoder against a plain one in double precision, for every way in which
+ * layers share, keep and store K/V; its memory and the bytes it reads and writes against the
+ * planner's figures; what it refuses; and out of memory at each of its allocations. */
+#include "tests/kvdecoder.h"
+#include "tests/kvplan.h"
+#include "validate/decoder.h"
+
+#define HEAD "vocab_size: 96, heads: 4, kv_heads: 2, head_dim: 16"
+#define MODEL "hidden_size: 64, intermediate_size: 96, " HEAD
+#define REST "hardware: {memory: 1GiB}\n"
+#define GQA "model: {layers: 3, " MODEL "}\n" REST
+
+enum { PROMPT = 37, OUTPUT = 4 };
+
+struct fixture {
+    struct kk *k;
+    struct kp *p;
+    struct decoder *x;
+    uint32_t sequences;
+};
+
+static void open_it(struct kk *k, const char *yaml, struct decoder_setting s, struct fixture *f)
+{
+    *f = (struct fixture){.k = k, .p = kp_build(yaml), .sequences = s.sequences};
+    kk_ok(k, decoder_open(k->d, &f->p->problem, &s, &f->x));
+}
+
+static void close_it(struct fixture *f)
+{
+    decoder_close(f->x);
+    kt_u64(device_used_bytes(f->k->d), 0);
+    kp_free(f->p);
+}
+
+/* With this seed no two rows are so close in rank that 16 bits tell them apart otherwise. */
+static struct decoder_setting setting(void)
+{
+    return (struct decoder_setting){
+        .sequences = 2, .prompt = PROMPT, .output = OUTPUT, .seed = 1};
+}
+
+/* --- numbers --------------------------------------------------------------------------------
+ */
+
+struct error { /* sums of squares */
+    double ours, naive, size;
+};
+
+static void compare(const struct fixture *f, uint32_t sequence, const double *want,
+                    const double *naive, struct error *e)
+{
+    uint32_t vocab = f->p->problem.model.vocab;
+    float *got = ARENA_NEW(f->k->a, float, (size_t)f->sequences *vocab);
+
+    kk_ok(f->k, decoder_logits(f->x, got));
+    for (uint32_t i = 0; i < vocab; i++) {
+        double x = (double)got[sequence * vocab + i];
+        e->ours += pow(x - want[i], 2);
+        e->naive += pow(naive[i] - want[i], 2);
+        e->size += pow(want[i], 2);
+    }
+}
+
+/* Runs prompts and steps; the references follow the tokens that the decoder chose. */
+static void follow(struct fixture *f, struct kd_rule rule, struct error *e)
+{
+    uint32_t width = PROMPT + OUTPUT + 1, n = 0, vocab = f->p->problem.model.vocab;
+    uint32_t *tokens = ARENA_NEW(f->k->a, uint32_t, (size_t)f->sequences * width);
+    struct kd refs[2][2];
+    double *logits[2] = {ARENA_NEW(f->k->a, double, vocab), ARENA_NEW(f->k->a, double, vocab)};
+
+    kk_ok(f->k, decoder_prefill(f->x));
+    for (uint32_t step = 0; step <= OUTPUT; step++) {
+        kk_ok(f->k, decoder_tokens(f->x, tokens, &n));
+        kt_u64(n, PROMPT + step + 1);
+        for (uint32_t s = 0; s < f->sequences; s++) {
+            const uint32_t *now = tokens + s * width;
+            for (int naive = 0; naive < 2; naive++) {
+                struct kd *r = &refs[s][naive];
+                if (!step)
+                    *r = kd_open(f->k->a, f->x, &f->p->problem.layout, rule, naive, width);
+                kd_tokens(r, step ? now + PROMPT + step - 1 : now, step ? 1 : PROMPT,
+                          step ? PROMPT + step - 1 : 0, !step, logits[naive]);
+            }
+            compare(f, s, logits[0], logits[1], e);
+        }
+        if (step < OUTPUT)
+            kk_ok(f->k, decoder_decode(f->x, 1));
+    }
+}
+
+/* Error at most twice that of a plain 16-bit program, and small beside the logits. */
+static void right(struct kk *k, const char *yaml, struct kd_rule rule, uint32_t chunk)
+{
+    struct decoder_setting s = setting();
+    struct error e = {0, 0, 0};
+    struct fixture f;
+
+    s.chunk = chunk;
+    open_it(k, yaml, s, &f);
+    follow(&f, rule, &e);
+    if (!(e.ours <= 4 * e.naive) || !(e.ours < 0.01 * e.size))
+        print_error("%s: error %g, of a plain program %g, of 1\n", yaml, sqrt(e.ours / e.size),
+                    sqrt(e.naive / e.size));
+    assert_true(e.ours <= 4 * e.naive);
+    assert_true(e.ours < 0.01 * e.size);
+    close_it(&f);
+}
+
+static void plain(void **state)
+{
+    static const struct kd_rule none;
+
+    right(*state, GQA, none, 0);
+    right(*state,
+          "model: {layers: 2, qk_norm: head, attention_bias: qkv, tied_embeddings: true, " MODEL
+          "}\n" REST "engine: {block_tokens: 16}\n",
+          none, 0);
+}
+
+static void chunked(void **state)
+{
+    static const struct kd_rule none;
+
+    right(*state, GQA, none, 8);
+    right(*state, GQA, none, 36);
+}
+
+static void shared(void **state)
+{
+    static const struct kd_rule none;
+
+    right(*state,
+          "model: {layers: 4, " MODEL "}\n" REST "cache: {sharing: {scheme: cla, factor: 2}}\n",
+          none, 0);
+    right(
+        *state,
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {sharing: {scheme: lckv, warmup: 2, forward_passes: 2, backward_passes: 1}}\n",
+        none, 0);
+    right(*state,
+          "model: {layers: 4, " MODEL "}\n" REST
+          "cache: {sharing: {map: [2, 2, 4, 4], forward_passes: 1, backward_passes: 1}}\n",
+          none, 0);
+}
+
+/* Only the last token of a prompt goes beyond the layer that the upper half reads. */
+static void leaving(void **state)
+{
+    static const struct kd_rule none;
+
+    right(
+        *state,
+        "model: {layers: 4, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, "
+        "head_dim: 16}\n" REST
+        "cache: {sharing: {scheme: yoco, self_decoder: sliding_window, window: 9}}\n",
+        none, 0);
+}
+
+static void windowed(void **state)
+{
+    static const struct kd_rule none;
+
+    right(*state, "model: {layers: 3, window: 12, " MODEL "}\n" REST, none, 0);
+    right(*state,
+          "model: {layers: 4, layer_types: [wide, near, wide, near], layer_kinds: {near: "
+          "{window: 9, mixer: sliding}, wide: {mixer: full}}, " MODEL "}\n" REST,
+          none, 0);
+}
+
+static void stored(void **state)
+{
+    static const struct kd_rule fp8 = {.format = KD_FP8}, int8 = {.format = KD_INT8};
+
+    right(*state, GQA "cache: {format: fp8_e4m3}\n", fp8, 0);
+    right(*state, GQA "cache: {format: int8}\n", int8, 0);
+}
+
+static void evicted(void **state)
+{
+    static const struct kd_rule l2norm = {.drop = KD_L2NORM, .keep = 19};
+    static const struct kd_rule snapkv = {.drop = KD_SNAPKV, .keep = 20, .window = 6};
+    static const struct kd_rule adakv = {.drop = KD_ADAKV, .keep = 20, .window = 6};
+    static const struct kd_rule streaming = {
+        .drop = KD_STREAMING, .keep = 16, .sinks = 3, .recent = 13};
+
+    right(*state,
+          GQA "cache: {eviction: {scheme: l2norm, keep_ratio: 0.5, prune_after: 0, "
+              "skip_layers: []}}\n",
+          l2norm, 0);
+    right(*state,
+          GQA "cache: {eviction: {scheme: snapkv, capacity: 20, window: 6, layout: kv_head}}\n",
+          snapkv, 0);
+    right(*state,
+          GQA "cache: {eviction: {scheme: adakv, capacity: 20, window: 6, layout: kv_head}}\n",
+          adakv, 0);
+    right(*state, GQA "cache: {eviction: {scheme: streamingllm, sinks: 3, recent: 13}}\n",
+          streaming, 0);
+    right(*state,
+          "model: {layers: 4, " MODEL "}\n" REST
+          "cache: {eviction: {scheme: streamingllm, sinks: 3, recent: 13}, sharing: {scheme: "
+          "lckv, warmup: 2, forward_passes: 1, backward_passes: 1}}\n",
+          streaming, 0);
+}
+
+/* Every token takes every expert, so that the draw does not matter. */
+static void mixture(void **state)
+{
+    static const struct kd_rule none;
+
+    right(*state,
+          "model: {layers: 2, hidden_size: 64, moe: {experts: 3, top_k: 3, intermediate_size: "
+          "32}, " HEAD "}\n" REST,
+          none, 0);
+}
+
+/* --- the planner's figures ------------------------------------------------------------------
+ */
+
+struct watched {
+    struct device *d;
+    uint64_t read, written; /* K and V, each op for itself */
+    uint64_t weights;
+    double flop[N_OPS]; /* useful */
+    uint32_t n_layers;
+};
+
+static void watch(void *user, const struct decoder_event *e)
+{
+    struct watched *w = user;
+    struct tally t;
+
+    assert_int_equal(device_tally(w->d, &t), DEVICE_OK);
+    device_tally_reset(w->d);
+    if (e->op == OP_SCORES)
+        w->read += t.unique_read_bytes[TAG_K] + t.unique_read_bytes[TAG_V];
+    if (e->op == OP_OTHER && e->layer < w->n_layers)
+        w->written += t.unique_written_bytes[TAG_K] + t.unique_written_bytes[TAG_V];
+    w->flop[e->op] += (double)t.issued.useful_flop;
+    if (e->op != OP_OTHER) /* embeddings are gathered, which is not counted */
+        w->weights += t.unique_read_bytes[TAG_WEIGHTS];
+}
+
+/* FLOPs of products and of attention, of `n` prompts or steps. upward: the first run over a
+ * slice sees less than the others, which the planner does not tell apart. */
+static void same_flop(const struct watched *w, const struct op_tally *want, bool upward)
+{
+    static const enum op ops[] = {OP_QKV, OP_OUT, OP_MLP, OP_HEAD};
+
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        kt_rel(w->flop[ops[i]], want->flop[ops[i]], 1e-12);
+    if (!upward)
+        kt_rel(w->flop[OP_SCORES], want->flop[OP_SCORES] + want->flop[OP_VALUES], 1e-12);
+}
+
+/* In a decode step: K/V read and written, and weights; in memory: weights and cache. */
+static void as_planned(struct kk *k, const char *yaml)
+{
+    struct fixture f;
+    struct ck ck = {0};
+    struct decoder_memory m;
+    uint64_t weights = 0, cache;
+
+    open_it(k, yaml, setting(), &f);
+    const struct stage *stage = &f.p->problem.stages[0];
+    for (int op = 0; op < N_OPS; op++)
+        weights += stage->work.read_bytes[op];
+    struct watched prefill = {.d = k->d, .n_layers = f.p->problem.model.n_layers};
+    struct op_tally plan = {{0}, {0}};
+    device_tally_reset(k->d);
+    decoder_watch(f.x, watch, &prefill);
+    kk_ok(k, decoder_prefill(f.x));
+    work_prefill(&stage->work, &stage->fold, PROMPT, 2, 0, &plan);
+    same_flop(&prefill, &plan, stage->work.upward);
+    for (uint32_t step = 0; step < OUTPUT; step++) {
+        struct watched w = {.d = k->d, .n_layers = f.p->problem.model.n_layers};
+        plan = (struct op_tally){{0}, {0}};
+        device_tally_reset(k->d);
+        decoder_watch(f.x, watch, &w);
+        kk_ok(k, decoder_decode(f.x, 1));
+        work_decode(&stage->work, &stage->fold, PROMPT, step, 2, &plan);
+        same_flop(&w, &plan, false);
+        kt_u64(w.read, 2 * fold_decode_read_bytes(&stage->fold, PROMPT, step, &ck));
+        kt_u64(w.written, 2 * fold_decode_write_bytes(&stage->fold, &ck));
+        kt_u64(w.weights, weights);
+    }
+    decoder_get_memory(f.x, &m);
+    cache = 2 * fold_highest_bytes(&stage->fold, PROMPT, OUTPUT, 1, &ck);
+    assert_true(m.cache_bytes >= cache && m.cache_bytes < cache + 24 * 256);
+    assert_true(m.weights_bytes - stage->work.weights_bytes < 256);
+    kt_u64(m.total_bytes, device_used_bytes(k->d));
+    close_it(&f);
+}
+
+static void planned(void **state)
+{
+    as_planned(*state, GQA);
+    as_planned(*state, "model: {layers: 4, " MODEL "}\n" REST
+                       "cache: {sharing: {scheme: cla, factor: 2}, format: fp8_e4m3}\n");
+    as_planned(*state, "model: {layers: 4, " MODEL "}\n" REST
+                       "cache: {sharing: {scheme: lckv, warmup: 2, forward_passes: 2}}\n");
+    as_planned(*state, "model: {layers: 4, " MODEL "}\n" REST
+                       "cache: {sharing: {scheme: yoco, self_decoder: sliding_window, window: "
+                       "9}}\n");
+    as_planned(*state, "model: {layers: 3, window: 12, " MODEL "}\n" REST);
+    as_planned(*state, GQA "cache: {format: int8_per_token_head}\n");
+    as_planned(*state, GQA "cache: {format: {scheme: int4, group: 16}}\n");
+    as_planned(*state, GQA "cache: {eviction: {scheme: snapkv, capacity: 20, window: 6}}\n");
+    as_planned(*state, GQA "cache: {eviction: {scheme: pyramidkv, capacity: 20, window: 6, "
+                           "layout: kv_head}}\n");
+}
+
+static void all_numbers(const struct fixture *f)
+{
+    uint64_t n = (uint64_t)f->sequences * f->p->problem.model.vocab;
+    float *logits = ARENA_NEW(f->k->a, float, n);
+
+    kk_ok(f->k, decoder_logits(f->x, logits));
+    for (uint64_t j = 0; j < n; j++)
+        assert_true(isfinite(logits[j]) && fabsf(logits[j]) < 20);
+}
+
+/* Rules that act in every step, and formats with a tail: what a step reads is what the planner
+ * says, whatever moves besides. */
+static void in_every_step(void **state)
+{
+    static const char *const specs[] = {
+        GQA "cache: {eviction: {scheme: h2o, heavy: 10, recent: 8, layout: kv_head}}\n",
+        GQA "cache: {eviction: {scheme: h2o, heavy: 30, recent: 10, layout: kv_head}}\n",
+        GQA "cache: {eviction: {scheme: tova, capacity: 20}}\n",
+        GQA "cache: {eviction: {scheme: l2norm, keep_ratio: 0.7, prune_after: 30, schedule: "
+            "every_step}}\n",
+        GQA "cache: {format: {scheme: kivi4, group: 16, residual: 16}}\n",
+        GQA "cache: {format: {scheme: kivi2, group: 16, residual: 16}, eviction: {scheme: "
+            "snapkv, capacity: 20, window: 6, layout: kv_head}}\n",
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {eviction: {scheme: tova, capacity: 20}, sharing: {scheme: cla, factor: 2}}\n"};
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        struct fixture f;
+        struct ck ck = {0};
+        open_it(k, specs[i], setting(), &f);
+        kk_ok(k, decoder_prefill(f.x));
+        for (uint32_t step = 0; step < OUTPUT; step++) {
+            struct watched w = {.d = k->d, .n_layers = f.p->problem.model.n_layers};
+            device_tally_reset(k->d);
+            decoder_watch(f.x, watch, &w);
+            kk_ok(k, decoder_decode(f.x, 1));
+            kt_u64(w.read,
+                   2 * fold_decode_read_bytes(&f.p->problem.stages[0].fold, PROMPT, step, &ck));
+        }
+        all_numbers(&f);
+        close_it(&f);
+    }
+}
+
+/* What the reference does not have: it runs, and all logits are numbers. Poisoned memory would
+ * show. */
+static void runs(void **state)
+{
+    static const char *const specs[] = {
+        "model: {layers: 2, mlp: plain, mlp_bias: true, qk_norm: full, norms_per_layer: 4, "
+        "attention_bias: qkvo, " MODEL "}\n" REST,
+        "model: {layers: 2, hidden_size: 64, moe: {experts: 5, top_k: 2, intermediate_size: 32, "
+        "shared_intermediate_size: 40, shared_gate: true}, " HEAD "}\n" REST,
+        "model: {layers: 2, " MODEL
+        "}\nhardware: {memory: 1GiB, count: 2}\nparallel: {tp: 2}\n",
+        GQA "cache: {format: fp16}\n",
+        GQA "cache: {eviction: {scheme: adakv, capacity: 20, window: 6, layout: kv_head}}\n",
+        GQA "cache: {eviction: {scheme: adakv, capacity: 20, window: 6}, format: fp8_e4m3}\n"
+            "engine: {block_tokens: 8}\n",
+        GQA "cache: {eviction: {scheme: snapkv, compression_ratio: 0.9, layout: kv_head}}\n",
+        GQA "cache: {eviction: {scheme: streamingllm, compression_ratio: 0.95, layout: "
+            "kv_head}}\n",
+        GQA "cache: {eviction: {scheme: adakv, capacity: 60, window: 6}}\n",
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {sharing: {scheme: cla, factor: 2}, eviction: {scheme: adakv, capacity: 20, window: 6}}\n",
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {sharing: {scheme: cla, factor: 2}, eviction: {scheme: snapkv, capacity: 20, "
+        "window: 6}, format: {scheme: int4, group: 16}}\n",
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {sharing: {scheme: yoco, self_decoder: sliding_window, window: 9}}\n",
+        "model: {layers: 4, " MODEL "}\n" REST
+        "cache: {sharing: {scheme: lasagna-top, kv_layers: "
+        "2}, format: {scheme: kivi4, group: 16, residual: 16}}\n",
+    };
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        struct fixture f;
+        open_it(k, specs[i], setting(), &f);
+        kk_ok(k, decoder_prefill(f.x));
+        kk_ok(k, decoder_decode(f.x, OUTPUT));
+        all_numbers(&f);
+        close_it(&f);
+    }
+}
+
+/* A second prefill starts over, with the same result. */
+static void again(void **state)
+{
+    struct kk *k = *state;
+    struct fixture f;
+    float logits[2][2 * 96];
+
+    open_it(k, GQA "cache: {eviction: {scheme: h2o, heavy: 10, recent: 8, layout: kv_head}}\n",
+            setting(), &f);
+    for (int i = 0; i < 2; i++) {
+        kk_ok(k, decoder_prefill(f.x));
+        kk_ok(k, decoder_decode(f.x, OUTPUT));
+        kk_ok(k, decoder_logits(f.x, logits[i]));
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    close_it(&f);
+}
+
+/* --- refusals and failures ------------------------------------------------------------------
+ */
+
+static void refused(void **state)
+{
+    static const struct {
+        const char *yaml, *why;
+    } cases[] = {
+        {GQA "weights: {format: fp8}\n", "weights in fp8: the products here take 16 bits"},
+        {GQA "weights: {offload_layers: 1}\n", "nothing is offloaded to host memory here"},
+        {"model: {layers: 4, " MODEL
+         "}\nhardware: {memory: 1GiB, count: 2}\nparallel: {pp: 2}\n",
+         "one rank of tensor parallelism is run, no pipeline, context or expert split"},
+        {GQA "cache: {eviction: {scheme: chunkkv, compression_ratio: 0.5}}\n",
+         "no kernels run this retention scheme"},
+        {GQA "cache: {eviction: {scheme: h2o, mode: flexgen, heavy_ratio: 0.2}}\n",
+         "no kernels run this retention scheme"},
+        {GQA "cache: {eviction: {scheme: quest, page: 8, budget: 16}}\n",
+         "no decoder reads a selection of pages"},
+        {GQA "cache: {eviction: {scheme: duoattention, full_heads: 3, sinks: 2, recent: 9}}\n",
+         "layers with several groups of heads are not run"},
+        {GQA "cache: {format: q8_0}\n", "no kernel has this storage format"},
+        {GQA "cache: {k: fp16, v: fp8_e4m3}\n", "fp16 is for K and V together"},
+        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
+         "a retention rule on top of a sliding window is not run"},
+        {"model: {layers: 4, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: h2o, heavy: 4, recent: 4}, sharing: {scheme: lckv, warmup: 2}}\n",
+         "a cache that drops rows in decode under a masked diagonal is not run"},
+        {"model: {layers: 4, mixer: chunked, window: 16, " MODEL "}\n" REST,
+         "no kernel attends in chunks (Llama 4)"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, mla: {kv_lora_rank: 32, nope_dim: 16, rope_dim: 16, v_dim: 16}}\n" REST,
+         "no kernel reads latents (MLA)"},
+        {"model: {layers: 4, sinks: true, " MODEL "}\n" REST,
+         "no kernel has learned sinks (gpt-oss)"},
+        {"model: {layers: 4, output_gate: true, " MODEL "}\n" REST,
+         "no kernel gates the output of attention"},
+        {"model: {layers: 4, k_eq_v: true, " MODEL "}\n" REST,
+         "K and V of one projection are not run"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 8}\n" REST,
+         "heads of at least 16 elements, query heads a multiple of K/V heads"},
+        {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {head_dim: 16}, b: {head_dim: 32}}, " MODEL
+         "}\n" REST,
+         "layers with other head sizes are not run"},
+        {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {mixer: sliding, window: 9}, b: {mixer: sliding, window: 5}}, " MODEL
+         "}\n" REST "cache: {sharing: {map: [1, 1]}}\n",
+         "layers with other windows than their source's are not run"},
+        {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {mixer: full}, b: {mixer: sliding, window: 5}}, " MODEL
+         "}\n" REST
+         "cache: {sharing: {map: [1, 1]}, eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
+         "a window over a cache that a rule has pruned is not run"},
+        {"model: {layers: 2, force_no_diagonal: true, window: 9, " MODEL "}\n" REST
+         "cache: {sharing: {map: [1, 1]}}\n",
+         "a window below under a masked diagonal is not run"},
+        {"model: {layers: 2, hidden_size: 64, layer_types: [a, b], layer_kinds: {a: {moe: {experts: 4, top_k: 2, intermediate_size: 32}}, b: {moe: {experts: 8, top_k: 2, intermediate_size: 32}}}, " HEAD
+         "}\n" REST,
+         "layers with other numbers of experts are not run"},
+        {"model: {layers: 4, ssm: {kind: shortconv, conv_kernel: 3}, " MODEL "}\n" REST,
+         "no kernel runs recurrent mixers"},
+        {"model: {layers: 4, norm: layer, " MODEL "}\n" REST,
+         "no kernel has other norms than RMS"},
+        {"model: {layers: 4, norms_per_layer: 1, " MODEL "}\n" REST,
+         "blocks have 2 or 4 norms"},
+        {"model: {layers: 4, position_rows: 128, " MODEL "}\n" REST,
+         "no kernel adds learned positions or other embeddings"},
+        {"model: {layers: 4, head_bias: true, " MODEL "}\n" REST,
+         "the model has weights outside of its layers that no kernel uses"},
+        {"model: {layers: 4, vector_params: 7, " MODEL "}\n" REST,
+         "the model has weights in its layers that no kernel uses"},
+        {"model: {layers: 4, vision_params: 1000, " MODEL "}\n" REST,
+         "vision and audio towers are not run"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 98, heads: 4}\n" REST,
+         "hidden a multiple of 8, the vocabulary of 4 and at most 2^24"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 100, vocab_size: 96, heads: 4}\n" REST,
+         "MLPs have a multiple of 8 channels"},
+        {"model: {layers: 2, hidden_size: 64, moe: {experts: 4, top_k: 2, intermediate_size: 32, router_bias: true}, " HEAD
+         "}\n" REST,
+         "experts with biases, a latent or extra router weights are not run"},
+    };
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct kp *p = kp_build(cases[i].yaml);
+        struct decoder_setting s = setting();
+        struct device_text why;
+        struct decoder *x;
+        assert_false(decoder_supports(&p->problem, &why));
+        kt_same(why.text, cases[i].why);
+        kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x), cases[i].why);
+        assert_null(x);
+        kp_free(p);
+    }
+}
+
+static void settings(void **state)
+{
+    static const char why[] = "1 to 65535 sequences of at least one token and less than 2^31";
+    struct kk *k = *state;
+    struct kp *p = kp_build(GQA);
+    struct decoder *x;
+
+    for (int i = 0; i < 3; i++) {
+        struct decoder_setting s = setting();
+        if (i == 0)
+            s.sequences = 0;
+        else if (i == 1)
+            s.sequences = 65536;
+        else
+            s.prompt = 0;
+        kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x), why);
+    }
+    kp_free(p);
+}
+
+static void out_of_place(void **state)
+{
+    struct kk *k = *state;
+    struct fixture f;
+
+    open_it(k, GQA, setting(), &f);
+    kk_refused(k, decoder_decode(f.x, 1), "decode: no prompts yet, 1 tokens asked");
+    kk_ok(k, decoder_prefill(f.x));
+    kk_refused(k, decoder_decode(f.x, OUTPUT + 1), "decode: no room for 5 more tokens");
+    close_it(&f);
+}
+
+/* The need is what is taken, to the byte; with one byte less it does not open, and nothing
+ * stays behind. */
+static void fits(void **state)
+{
+    struct kp *p = kp_build(GQA);
+    struct decoder_setting s = setting();
+    struct decoder_memory need;
+    struct device_text why;
+
+    (void)state;
+    assert_true(decoder_need(&p->problem, &s, &need, &why));
+    for (int less = 0; less < 8; less++) {
+        struct device_options o = {.limit_bytes =
+                                       need.total_bytes - (uint64_t)(less * less) * 977};
+        struct device *d;
+        struct decoder *x;
+        assert_int_equal(device_open("cpu", &o, &d, &why), DEVICE_OK);
+        assert_int_equal(decoder_open(d, &p->problem, &s, &x),
+                         less ? DEVICE_OUT_OF_MEMORY : DEVICE_OK);
+        decoder_close(x);
+        kt_u64(device_used_bytes(d), 0);
+        device_close(d);
+    }
+    kp_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        kk_test(plain),        kk_test(chunked),       kk_test(shared),  kk_test(windowed),
+        kk_test(leaving),      kk_test(stored),        kk_test(evicted), kk_test(mixture),
+        kk_test(planned),      kk_test(in_every_step), kk_test(runs),    kk_test(again),
+        kk_reversed(shared),   kk_reversed(evicted),   kk_test(refused), kk_test(settings),
+        kk_test(out_of_place), kk_test(fits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

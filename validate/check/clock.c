@@ -1,0 +1,189 @@
+/* clock - what decode steps and a prompt take on the device, by its own clock, against the
+ * roofline with the profile's efficiencies: those of `calibrate`, where it was run, which
+ * measures other shapes. Whole steps are timed apart from the ops within them, because reading
+ * the clock between ops keeps their launches from overlapping. */
+#include <string.h>
+
+#include "planner/plan/capacity.h"
+#include "validate/check.h"
+#include "validate/decoder.h"
+#include "validate/timing.h"
+
+#define STEP_TOLERANCE 0.10
+#define OP_TOLERANCE 0.15
+#define PROMPT_TOLERANCE 0.08
+
+enum { WARM_UP = 4, STEPS = 16, PROMPTS = 5, BATCH_MAX = 64 };
+
+struct clock_case {
+    const struct check_in *in;
+    struct findings *out;
+    struct decoder *decoder;
+    struct plan plan;
+    uint32_t sequences;
+    double op_s[N_OPS]; /* of all steps watched */
+    enum device_status status;
+};
+
+static struct finding like(const struct clock_case *x, const char *what)
+{
+    return (struct finding){
+        .spec = x->in->subject->name,
+        .check = "clock",
+        .what = arena_printf(x->out->arena, "%s, %u sequences of %llu", what, x->sequences,
+                             (unsigned long long)x->in->subject->asked_prompt),
+        .level = LEVEL_CLOCK,
+        .quantity = QUANTITY_SECONDS};
+}
+
+static const char *filter(const struct check_in *in)
+{
+    const struct problem *p = in->subject->problem;
+
+    if (in->info.is_cpu)
+        return "needs a GPU: the times of the CPU build say nothing";
+    if (!p->gpu_named)
+        return "the spec names no GPU, so that no time is predicted";
+    if (p->gpu.multiprocessors && p->gpu.multiprocessors != in->info.multiprocessors)
+        return "the spec is for another GPU than this one";
+    if (p->gpus > 1)
+        return "one GPU has no collectives";
+    return NULL;
+}
+
+/* Time between two calls belongs to the op that is told. */
+static void watched(void *user, const struct decoder_event *e)
+{
+    struct clock_case *x = user;
+    double seconds = 0;
+
+    if (x->status == DEVICE_OK)
+        x->status = device_timer_stop(x->in->device, &seconds);
+    x->op_s[e->op] += seconds;
+    if (x->status == DEVICE_OK)
+        x->status = device_timer_start(x->in->device);
+}
+
+/* Steps one by one: the median of their times. */
+static enum device_status time_steps(struct clock_case *x, double *median)
+{
+    double v[STEPS];
+    enum device_status s = decoder_decode(x->decoder, WARM_UP);
+
+    for (uint32_t i = 0; i < STEPS && s == DEVICE_OK; i++) {
+        s = device_timer_start(x->in->device);
+        if (s == DEVICE_OK)
+            s = decoder_decode(x->decoder, 1);
+        if (s == DEVICE_OK)
+            s = device_timer_stop(x->in->device, &v[i]);
+    }
+    *median = s == DEVICE_OK ? timing_median(v, STEPS) : 0;
+    return s;
+}
+
+static enum device_status time_ops(struct clock_case *x)
+{
+    enum device_status s = device_timer_start(x->in->device);
+
+    decoder_watch(x->decoder, watched, x);
+    if (s == DEVICE_OK)
+        s = decoder_decode(x->decoder, STEPS);
+    decoder_watch(x->decoder, NULL, NULL);
+    return s == DEVICE_OK ? x->status : s;
+}
+
+static enum device_status time_prompts(struct clock_case *x, double *median)
+{
+    double v[PROMPTS + 1];
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t i = 0; i <= PROMPTS && s == DEVICE_OK; i++) { /* the first one warms up */
+        s = device_timer_start(x->in->device);
+        if (s == DEVICE_OK)
+            s = decoder_prefill(x->decoder);
+        if (s == DEVICE_OK)
+            s = device_timer_stop(x->in->device, &v[i]);
+    }
+    *median = s == DEVICE_OK ? timing_median(v + 1, PROMPTS) : 0;
+    return s;
+}
+
+static void compare_ops(struct clock_case *x)
+{
+    const double *due = x->plan.decode_op_s;
+    const double *got = x->op_s;
+
+    (void)finding_within(x->out, like(x, "attention of a step"),
+                         due[OP_SCORES] + due[OP_VALUES], got[OP_SCORES] / STEPS, OP_TOLERANCE);
+    (void)finding_within(
+        x->out, like(x, "products of a step"),
+        due[OP_QKV] + due[OP_OUT] + due[OP_MLP] + due[OP_EXPERTS] + due[OP_HEAD],
+        (got[OP_QKV] + got[OP_OUT] + got[OP_MLP] + got[OP_EXPERTS] + got[OP_HEAD]) / STEPS,
+        OP_TOLERANCE);
+}
+
+/* One batch: a decoder of that many sequences at the spec's own lengths. */
+static enum device_status run_batch(struct clock_case *x, uint32_t sequences)
+{
+    const struct subject *s = x->in->subject;
+    uint32_t output = WARM_UP + 2 * STEPS;
+    struct decoder_setting set = {
+        .sequences = sequences, .prompt = (uint32_t)s->asked_prompt, .output = output};
+    struct workload w = {.prompt = s->asked_prompt, .output = output, .batch = sequences};
+    double step_s = 0, prompt_s = 0;
+    enum device_status e;
+
+    x->sequences = sequences;
+    memset(x->op_s, 0, sizeof x->op_s);
+    plan_solve(s->problem, &w, &x->plan);
+    e = decoder_open(x->in->device, s->problem, &set, &x->decoder);
+    if (e == DEVICE_OK)
+        e = time_prompts(x, &prompt_s);
+    if (e == DEVICE_OK)
+        e = time_steps(x, &step_s);
+    if (e == DEVICE_OK)
+        e = time_ops(x);
+    decoder_close(x->decoder);
+    x->decoder = NULL;
+    if (e == DEVICE_OUT_OF_MEMORY) {
+        finding_waive(x->out, like(x, "a decode step"), "does not fit the memory that is free");
+        return DEVICE_OK;
+    }
+    if (e != DEVICE_OK)
+        return e;
+    (void)finding_within(x->out, like(x, "prefill"), x->plan.prefill_s, prompt_s,
+                         PROMPT_TOLERANCE);
+    (void)finding_within(x->out, like(x, "a decode step"), x->plan.decode_s, step_s,
+                         STEP_TOLERANCE);
+    compare_ops(x);
+    return DEVICE_OK;
+}
+
+static enum device_status run(const struct check_in *in, struct findings *out)
+{
+    const struct problem *p = in->subject->problem;
+    struct clock_case x = {.in = in, .out = out};
+    struct device_text why;
+    enum limit limit;
+    uint64_t most = capacity_max_batch(p, &p->workload, &limit);
+    enum device_status s;
+
+    if (!decoder_supports(p, &why) || !in->subject->asked_prompt) {
+        finding_waive(out, like(&x, "a decode step"), "%s",
+                      in->subject->asked_prompt ? why.text : "there is no prompt");
+        return DEVICE_OK;
+    }
+    s = run_batch(&x, 1);
+    most = u64_min(most, BATCH_MAX);
+    if (s == DEVICE_OK && most > 1)
+        s = run_batch(&x, (uint32_t)most);
+    return s;
+}
+
+const struct check check_clock = {
+    .name = "clock",
+    .summary = "decode steps and prompts take the time that the roofline gives",
+    .level = LEVEL_CLOCK,
+    .filter = filter,
+    .run = run,
+};

@@ -1,0 +1,29 @@
+/* What the count checks share: the size of a case, names, and the comparison of a tally with a
+ * kernel's own formula. */
+#ifndef KVBUDGET_VALIDATE_COUNT_H
+#define KVBUDGET_VALIDATE_COUNT_H
+
+#include "validate/check.h"
+#include "validate/paged.h"
+
+enum { COUNT_SEQUENCES = 2, COUNT_TOKENS_MAX = 8192 };
+
+/* Tallies are the CPU build's. */
+const char *count_filter(const struct check_in *in);
+
+/* "bytes read: sliding 512, 8 of 32 heads of 128, bf16, x 24": what a class of rows is. The
+ * reader is NULL for classes of stores. */
+const char *count_name(struct arena *a, const char *what, const struct cache_row *reader,
+                       const struct cache_row *store, uint32_t count);
+
+/* Every figure that the kernels issued against the sum of their formulas; one finding. */
+void count_issued(struct findings *f, struct finding like, const struct traffic *formula,
+                  const struct traffic *issued);
+
+/* Whether two stores are alike in what they hold of a token, whatever they keep. */
+bool count_alike(const struct cache_row *a, const struct cache_row *b);
+
+/* K and V together. */
+uint64_t count_kv(const uint64_t bytes[N_TAGS]);
+
+#endif

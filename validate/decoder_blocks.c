@@ -1,0 +1,266 @@
+/* The list of a decoder's device memory: what it allocates, under which of the planner's terms.
+ * The same list is summed up before there is a device. */
+#include "kernels/decode.h"
+#include "kernels/gemm.h"
+#include "validate/decoder_in.h"
+
+enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 40, SPLIT_ROWS = 256, WAVES = 2 };
+
+struct lister {
+    struct decoder *x;
+    struct decoder_block *list;
+    uint32_t n;
+    struct ck ck;
+};
+
+static void put(struct lister *l, void *at, uint64_t bytes, enum tag tag, uint64_t *term)
+{
+    if (bytes)
+        l->list[l->n++] = (struct decoder_block){at, bytes, tag, term};
+}
+
+static void activation(struct lister *l, void *at, uint64_t elements, uint64_t elem_bytes)
+{
+    put(l, at, ck_mul(&l->ck, elements, elem_bytes), TAG_ACTIVATION,
+        &l->x->memory.activation_bytes);
+}
+
+static void table(struct lister *l, void *at, uint64_t words)
+{
+    put(l, at, ck_mul(&l->ck, words, 4), TAG_TABLES, &l->x->memory.tables_bytes);
+}
+
+uint32_t decoder_blocks_room(const struct shape *s)
+{
+    return BLOCKS_OTHER + s->n_stores * BLOCKS_OF_STORE;
+}
+
+uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
+{
+    uint64_t blocks = (uint64_t)x->s.set.sequences * t->view.heads;
+    uint64_t want = ck_ceil_div((uint64_t)WAVES * x->info.multiprocessors, blocks);
+    uint64_t most = ck_ceil_div(t->most_rows ? t->most_rows : 1, SPLIT_ROWS);
+    uint64_t n = u64_min(u64_min(want, most), DECODE_SPLITS_MAX);
+
+    return x->info.is_cpu || !n ? 1 : (uint32_t)n;
+}
+
+uint32_t decoder_lists(const struct shape_store *t)
+{
+    return t->view.ragged ? t->view.heads : 1;
+}
+
+/* --- stores ---------------------------------------------------------------------------------
+ */
+
+static void pool(struct lister *l, uint32_t k, bool value)
+{
+    const struct shape_store *t = &l->x->s.stores[k];
+    struct cache_side *side = value ? &l->x->stores[k].view.v : &l->x->stores[k].view.k;
+    uint64_t pages = (uint64_t)t->view.sequences * t->own_pages + t->spare_pages;
+    enum tag tag = value ? TAG_V : TAG_K;
+    uint64_t *term = &l->x->memory.cache_bytes;
+
+    side->codes = side->scales = side->full = NULL;
+    put(l, &side->codes, cache_code_bytes(&t->view, value, pages), tag, term);
+    put(l, &side->scales, cache_scale_bytes(&t->view, value, pages), tag, term);
+    put(l, &side->full, cache_full_bytes(&t->view, value), tag, term);
+}
+
+static uint64_t scratch_bytes(const struct shape *s, const struct shape_store *t, bool value)
+{
+    uint32_t dim = value ? t->view.v.dim : t->view.k.dim;
+
+    return 2 * (uint64_t)s->set.prompt * t->view.heads * dim;
+}
+
+static void add_scratch(struct lister *l, uint32_t k)
+{
+    const struct shape *s = &l->x->s;
+    struct decoder_store *x = &l->x->stores[k];
+    const struct shape_store *t = &s->stores[k];
+    uint64_t *term = &l->x->memory.scratch_bytes;
+
+    if (!t->scratch_is_own)
+        return;
+    put(l, &x->k_scratch, scratch_bytes(s, t, false), TAG_K, term);
+    put(l, &x->v_scratch, scratch_bytes(s, t, true), TAG_V, term);
+}
+
+/* Scores that outlive their layer: H2O's and TOVA's, and those of a store that is pruned at the
+ * end of the prompt. */
+static void add_sums(struct lister *l, uint32_t k)
+{
+    const struct shape *s = &l->x->s;
+    const struct shape_store *t = &s->stores[k];
+    bool scored = t->rule != RULE_NONE && t->rule != RULE_NORM && t->rule != RULE_ENDS;
+    bool lasts = (t->rule == RULE_ALL || t->rule == RULE_LAST) && t->row.keep.decode;
+    uint64_t lists = (uint64_t)t->view.heads * (lasts ? t->view.sequences : 1);
+
+    if (scored && (lasts || t->scratch_is_own))
+        put(l, &l->x->stores[k].sums, ck_prod(&l->ck, lists, s->places, 4), TAG_WORK,
+            &l->x->memory.scheme_bytes);
+}
+
+static void add_store(struct lister *l, uint32_t k)
+{
+    const struct shape *s = &l->x->s;
+    struct decoder_store *x = &l->x->stores[k];
+    const struct shape_store *t = &s->stores[k];
+
+    x->view = t->view;
+    x->view.max_pages = t->entries;
+    pool(l, k, false);
+    pool(l, k, true);
+    table(l, &x->table, (uint64_t)t->view.sequences * decoder_lists(t) * t->entries);
+    table(l, &x->scratch_table, t->view.ragged ? (uint64_t)s->set.prompt * t->view.heads : 0);
+    if (t->repeat > 1)
+        table(l, &x->widen, (uint64_t)s->rows * t->view.heads);
+    add_scratch(l, k);
+    add_sums(l, k);
+}
+
+/* What stores share: scratch of one layer, scores, selections. */
+static void add_shared(struct lister *l)
+{
+    struct decoder *x = l->x;
+    const struct shape *s = &x->s;
+    uint64_t k_bytes = 0, v_bytes = 0, lists = s->heads_max, words;
+
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        const struct shape_store *t = &s->stores[k];
+        if (t->rule != RULE_NONE && t->row.keep.decode)
+            lists = (uint64_t)s->heads_max * s->set.sequences;
+        if (!t->scratch || t->scratch_is_own)
+            continue;
+        k_bytes = u64_max(k_bytes, scratch_bytes(s, t, false));
+        v_bytes = u64_max(v_bytes, scratch_bytes(s, t, true));
+    }
+    put(l, &x->k_scratch, k_bytes, TAG_K, &x->memory.scratch_bytes);
+    put(l, &x->v_scratch, v_bytes, TAG_V, &x->memory.scratch_bytes);
+    words = ck_prod(&l->ck, lists, s->places, 4);
+    put(l, &x->sums, words, TAG_WORK, &x->memory.work_bytes);
+    put(l, &x->pooled, words, TAG_WORK, &x->memory.work_bytes);
+    put(l, &x->order, words, TAG_WORK, &x->memory.work_bytes);
+    if (!words)
+        return;
+    put(l, &x->keep, 8 * lists, TAG_WORK, &x->memory.work_bytes);
+    put(l, &x->count, 4 * lists, TAG_WORK, &x->memory.work_bytes);
+    activation(l, &x->lse, (uint64_t)s->rows * s->q_width / s->k_dim, 4);
+}
+
+/* --- the rest -------------------------------------------------------------------------------
+ */
+
+static void add_activations(struct lister *l)
+{
+    struct decoder *x = l->x;
+    const struct shape *s = &x->s;
+    uint64_t rows = s->rows, chosen = rows * s->top_k;
+    bool widens = false;
+
+    for (uint32_t k = 0; k < s->n_stores; k++)
+        widens |= s->stores[k].repeat > 1;
+    activation(l, &x->h, rows * s->hidden, 2);
+    activation(l, &x->y, rows * s->hidden, 2);
+    activation(l, &x->x, rows * s->hidden, 2);
+    activation(l, &x->h_saved, s->upward ? rows * s->hidden : 0, 2);
+    activation(l, &x->y_saved, s->upward ? rows * s->hidden : 0, 2);
+    activation(l, &x->q, rows * s->q_width, 2);
+    activation(l, &x->k, rows * s->k_width, 2);
+    activation(l, &x->v, rows * s->v_width, 2);
+    activation(l, &x->k_wide, widens ? rows * s->k_width : 0, 2);
+    activation(l, &x->v_wide, widens ? rows * s->v_width : 0, 2);
+    activation(l, &x->out, rows * s->out_width, 2);
+    activation(l, &x->gate_up, rows * s->mlp_width * 2, 2);
+    activation(l, &x->act, rows * s->mlp_width, 2);
+    activation(l, &x->expert_x, chosen * s->hidden, 2);
+    activation(l, &x->expert_gate_up, chosen * s->expert_width * 2, 2);
+    activation(l, &x->expert_act, chosen * s->expert_width, 2);
+    activation(l, &x->expert_y, s->experts ? (chosen + rows) * s->hidden : 0, 2);
+    activation(l, &x->router, rows * s->experts, 4);
+    activation(l, &x->logits, (uint64_t)s->set.sequences * s->vocab, 4);
+}
+
+static uint32_t words(struct decoder_words *w, uint64_t n)
+{
+    uint32_t at = w->n;
+
+    w->n += (uint32_t)n;
+    return at;
+}
+
+static void lay_words(struct decoder *x)
+{
+    const struct shape *s = &x->s;
+    struct decoder_words *w = &x->at;
+    uint32_t n = s->set.sequences;
+
+    *w = (struct decoder_words){.n = 0};
+    w->position = words(w, s->rows);
+    w->sequence = words(w, s->rows);
+    w->first = words(w, n + 1);
+    w->chunk_first = words(w, 2);
+    w->chunk_offset = words(w, 1);
+    w->chunk_before = words(w, 1);
+    w->chunk_length = words(w, 1);
+    w->expert_in = words(w, (uint64_t)s->rows * s->top_k);
+    w->expert_out = words(w, (uint64_t)s->rows * (s->top_k + (s->top_k != 0)));
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        struct decoder_store *t = &x->stores[k];
+        uint32_t lists = decoder_lists(&s->stores[k]);
+        t->lengths = words(w, (uint64_t)n * lists);
+        t->before = words(w, (uint64_t)n * lists);
+        t->slot = words(w, n);
+        t->index = words(w, (uint64_t)s->rows * lists);
+        t->scratch_length = words(w, lists);
+    }
+}
+
+static void add_tables(struct lister *l)
+{
+    struct decoder *x = l->x;
+    const struct shape *s = &x->s;
+    uint64_t positions = (uint64_t)s->set.prompt + s->set.output;
+
+    lay_words(x);
+    table(l, &x->step, x->at.n);
+    table(l, &x->iota, positions > s->rows ? positions : s->rows);
+    table(l, &x->prompts, (uint64_t)s->set.sequences * s->set.prompt);
+    table(l, &x->chosen, (uint64_t)s->set.sequences * (s->set.output + 1));
+    table(l, &x->turns, ck_mul(&l->ck, positions, s->k_dim / 16 * 16));
+}
+
+static void add_work(struct lister *l)
+{
+    struct decoder *x = l->x;
+    const struct shape *s = &x->s;
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        const struct shape_layer *y = &s->layers[i];
+        const struct shape_store *t = y->attends ? &s->stores[y->store] : NULL;
+        if (!t)
+            continue;
+        struct decode_args a = {
+            .c = t->view, .q_heads = y->q_heads, .splits = decoder_splits(x, t)};
+        if (a.splits > 1)
+            most = u64_max(most, decode_work_bytes(&a));
+    }
+    put(l, &x->work, most, TAG_WORK, &x->memory.work_bytes);
+    put(l, &x->gemm_work, x->gemm_bytes, TAG_WORK, &x->memory.work_bytes);
+}
+
+uint32_t decoder_list(struct decoder *x, struct decoder_block *list)
+{
+    struct lister l = {.x = x, .list = list};
+
+    put(&l, &x->weights, x->s.weights_bytes, TAG_WEIGHTS, &x->memory.weights_bytes);
+    for (uint32_t k = 0; k < x->s.n_stores; k++)
+        add_store(&l, k);
+    add_shared(&l);
+    add_activations(&l);
+    add_tables(&l);
+    add_work(&l);
+    return l.ck.over ? 0 : l.n;
+}

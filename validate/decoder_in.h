@@ -1,0 +1,146 @@
+/* Between the files of validate/decoder: its state, and the parts of a step. */
+#ifndef KVBUDGET_VALIDATE_DECODER_IN_H
+#define KVBUDGET_VALIDATE_DECODER_IN_H
+
+#include "kernels/prefill.h"
+#include "planner/base/rng.h"
+#include "validate/shape.h"
+
+struct decoder_weights { /* of a layer; NULL: it has none */
+    const void *norms, *q, *q_bias, *q_norm, *k, *k_bias, *k_norm, *v, *v_bias, *o, *o_bias;
+    const void *gate_up, *up_bias, *down, *down_bias;       /* dense MLP */
+    const void *router, *gates, *ups, *downs;               /* routed experts */
+    const void *shared_gate_up, *shared_down, *shared_gate; /* shared ones */
+};
+
+struct decoder_store {
+    struct cache_view view;      /* of all sequences, with memory */
+    void *k_scratch, *v_scratch; /* 16-bit rows of a prompt, or those of x */
+    float *sums;                 /* scores of its rows */
+    uint32_t *table, *widen;     /* page table; rows of heads, repeated */
+    uint32_t *scratch_table;     /* ragged: the scratch as lists of its heads */
+    uint32_t *head_rows;         /* ragged, here: rows of each head after the prompt */
+    uint32_t lengths, before, index, slot, scratch_length; /* words of the step table */
+    uint32_t replaced; /* steps in which a row was replaced */
+};
+
+/* Memory on the device, each with its bytes. */
+struct decoder_block {
+    void **at;
+    uint64_t bytes;
+    enum tag tag;
+    uint64_t *term; /* of struct decoder_memory */
+};
+
+/* Tables that change with every step, uploaded in one piece; offsets in words. */
+struct decoder_words {
+    uint32_t position, sequence;         /* [rows] */
+    uint32_t first;                      /* [sequences + 1]: chunks of one row */
+    uint32_t chunk_first, chunk_offset;  /* [2], [1]: a chunk in prefill */
+    uint32_t chunk_before, chunk_length; /* [1] each: rows stored before it, and with it */
+    uint32_t expert_in, expert_out;      /* [rows * top_k], [rows][top_k (+ 1)] */
+    uint32_t n;
+};
+
+struct decoder {
+    struct arena *arena;
+    struct device *d;
+    struct device_info info;
+    struct shape s;
+    struct decoder_memory memory;
+    struct decoder_block *blocks;
+    uint32_t n_blocks;
+    char *weights;
+    struct decoder_weights *layers; /* [n_layers] */
+    const void *embed, *head, *final_norm;
+    struct decoder_store *stores;
+    /* activations: residual stream, block output, normed; copies of the first two */
+    void *h, *y, *x, *h_saved, *y_saved;
+    void *q, *k, *v, *k_wide, *v_wide, *out, *gate_up, *act;
+    void *expert_x, *expert_gate_up, *expert_act, *expert_y, *router;
+    float *lse, *logits;
+    void *k_scratch, *v_scratch; /* rows of a prompt, of one layer at a time */
+    void *work, *gemm_work;      /* of attention, of products */
+    uint64_t gemm_bytes;
+    float *sums, *pooled;           /* of stores without their own */
+    uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
+    float *turns;                   /* cosines and sines, [positions][rotary / 2] for k_dim */
+    uint32_t *iota, *prompts, *chosen;
+    uint32_t *step;        /* on the device */
+    uint32_t *host;        /* the same words here */
+    uint32_t *lists;       /* here: a number for each list */
+    void *scratch_now[2];  /* K and V of the store that is being placed */
+    uint32_t *expert_rows; /* [experts]: of the step */
+    struct decoder_words at;
+    struct rng rng;
+    bool pending; /* y has yet to be added to h */
+    bool filled;  /* every prompt is in the cache */
+    uint32_t decoded;
+    decoder_watch_fn watch;
+    void *watch_user;
+};
+
+struct decoder_pass { /* rows that go through the layers together */
+    bool prefill;
+    uint32_t sequence, sequences; /* the first one, how many */
+    uint32_t rows, offset;        /* prefill: tokens, and the first one's place */
+    bool first, last;             /* of the runs over a slice of layers */
+    bool stored;                  /* the layer's keys and values are in the cache already */
+};
+
+/* Lists the blocks of a decoder whose shape is known, at most decoder_blocks_room of them, and
+ * lays out the step table. Returns how many; 0: a size beyond 64 bits. */
+uint32_t decoder_blocks_room(const struct shape *s);
+uint32_t decoder_list(struct decoder *x, struct decoder_block *list);
+/* Lists of rows that a sequence has: one, or one a head. */
+uint32_t decoder_lists(const struct shape_store *t);
+/* Splits of a decode step's attention. */
+uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t);
+
+/* Hands out pages to the heads of a sequence, as many as head_rows says. */
+enum device_status decoder_deal_pages(struct decoder *x, uint32_t store, uint32_t sequence);
+/* Uploads what never changes: page tables, rotary table, prompts. */
+enum device_status decoder_fill_tables(struct decoder *x);
+/* Fills and uploads the step table. */
+enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_pass *w);
+enum device_status decoder_step_decode(struct decoder *x);
+
+/* Views of a store: its pool for some sequences, with the lengths at that word for all of them,
+ * or its scratch. */
+struct cache_view decoder_view(const struct decoder *x, uint32_t store, uint32_t sequence,
+                               uint32_t sequences, uint32_t lengths_word);
+struct cache_view decoder_scratch(const struct decoder *x, uint32_t store,
+                                  uint32_t length_word);
+
+enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *w,
+                                  uint32_t layer);
+enum device_status decoder_mlp(struct decoder *x, const struct decoder_pass *w, uint32_t layer);
+enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t layer);
+/* Where a prefill may stop for all tokens but the last: the layer's keys and values of all of
+ * them, and the pass shrinks to the last. */
+enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint32_t layer);
+/* x = norm of the stream, to which a pending block is added; rows of it. */
+enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t first_row,
+                                uint32_t rows);
+enum device_status decoder_multiply(struct decoder *x, const void *from, const void *weight,
+                                    const void *bias, void *to, uint32_t rows, uint64_t outs,
+                                    uint64_t in);
+
+/* Scores of a prompt's rows, right after their attention; then which rows stay, and where. */
+enum device_status decoder_rank_prompt(struct decoder *x, const struct prefill_args *attention,
+                                       uint32_t store, uint32_t sequence);
+enum device_status decoder_place_prompt(struct decoder *x, uint32_t store, uint32_t sequence);
+/* The same in a decode step. */
+enum device_status decoder_rank_step(struct decoder *x, const struct prefill_args *attention,
+                                     uint32_t store);
+enum device_status decoder_drop_step(struct decoder *x, uint32_t store);
+/* KIVI: tokens that leave the full-precision tail, before and after an append. */
+enum device_status decoder_pack(struct decoder *x, uint32_t store, bool before);
+
+/* Draws experts for the rows of a pass into the step table. */
+void decoder_route(struct decoder *x, uint32_t rows);
+
+void decoder_tell(struct decoder *x, enum op op, uint32_t layer, bool prefill);
+
+#endif

@@ -1,0 +1,392 @@
+/* One layer of the decoder: norms, projections, the new rows into the cache, attention. */
+#include <math.h>
+
+#include "kernels/append.h"
+#include "kernels/copy.h"
+#include "kernels/decode.h"
+#include "kernels/gemm.h"
+#include "kernels/layer.h"
+#include "kernels/rows.h"
+#include "validate/decoder_in.h"
+
+#define EPSILON 1e-5f
+
+struct cache_view decoder_view(const struct decoder *x, uint32_t store, uint32_t sequence,
+                               uint32_t sequences, uint32_t lengths_word)
+{
+    const struct decoder_store *t = &x->stores[store];
+    struct cache_view c = t->view;
+    uint32_t lists = c.ragged ? c.heads : 1;
+    uint64_t full = 2 * (uint64_t)sequence * c.heads * c.residual;
+
+    c.sequences = sequences;
+    c.table = t->table + (uint64_t)sequence * lists * c.max_pages;
+    c.lengths = x->step + lengths_word + sequence * lists;
+    if (c.k.full)
+        c.k.full = (char *)c.k.full + full * c.k.dim;
+    if (c.v.full)
+        c.v.full = (char *)c.v.full + full * c.v.dim;
+    return c;
+}
+
+struct cache_view decoder_scratch(const struct decoder *x, uint32_t store, uint32_t length_word)
+{
+    const struct decoder_store *t = &x->stores[store];
+    enum store format = x->s.fp16 ? STORE_FP16 : STORE_BF16;
+
+    return (struct cache_view){
+        .k = {.store = format, .dim = t->view.k.dim, .codes = t->k_scratch},
+        .v = {.store = format, .dim = t->view.v.dim, .codes = t->v_scratch},
+        .sequences = 1,
+        .heads = t->view.heads,
+        .page_tokens = 1,
+        .max_pages = x->s.set.prompt,
+        .table = x->iota,
+        .lengths = x->step + length_word};
+}
+
+enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t first_row,
+                                uint32_t rows)
+{
+    uint64_t at = 2 * first_row * x->s.hidden;
+    struct norm_args a = {.x = (char *)(x->pending ? x->y : x->h) + at,
+                          .residual = x->pending ? (char *)x->h + at : NULL,
+                          .weight = weight,
+                          .out = x->x,
+                          .rows = rows,
+                          .width = x->s.hidden,
+                          .epsilon = EPSILON,
+                          .fp16 = x->s.fp16};
+
+    x->pending = false;
+    return norm_run(x->d, &a);
+}
+
+/* In place, of heads or of whole rows. */
+static enum device_status norm_heads(struct decoder *x, const void *weight, void *rows,
+                                     uint32_t n, uint32_t width)
+{
+    struct norm_args a = {.x = rows,
+                          .weight = weight,
+                          .out = rows,
+                          .rows = n,
+                          .width = width,
+                          .epsilon = EPSILON,
+                          .fp16 = x->s.fp16};
+
+    return weight ? norm_run(x->d, &a) : DEVICE_OK;
+}
+
+enum device_status decoder_multiply(struct decoder *x, const void *from, const void *weight,
+                                    const void *bias, void *to, uint32_t rows, uint64_t outs,
+                                    uint64_t in)
+{
+    struct gemm_args a = {.x = from,
+                          .w = weight,
+                          .bias = bias,
+                          .out = to,
+                          .rows = rows,
+                          .outs = (uint32_t)outs,
+                          .in = (uint32_t)in,
+                          .fp16 = x->s.fp16,
+                          .work = x->gemm_work,
+                          .work_bytes = x->gemm_bytes,
+                          .w_tag = TAG_WEIGHTS};
+
+    return gemm_run(x->d, &a);
+}
+
+static enum device_status rotate(struct decoder *x, void *rows, uint32_t n, uint32_t heads)
+{
+    struct rope_args a = {.x = rows,
+                          .position = x->step + x->at.position,
+                          .table = x->turns,
+                          .rows = n,
+                          .heads = heads,
+                          .dim = x->s.k_dim,
+                          .rotary = x->s.k_dim / 16 * 16,
+                          .fp16 = x->s.fp16};
+
+    return rope_run(x->d, &a);
+}
+
+/* --- projections ----------------------------------------------------------------------------
+ */
+
+static enum device_status queries(struct decoder *x, uint32_t rows, uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct decoder_weights *w = &x->layers[layer];
+
+    return decoder_multiply(x, x->x, w->q, w->q_bias, x->q, rows,
+                            (uint64_t)l->q_heads * l->k_dim, x->s.hidden);
+}
+
+static enum device_status keys_values(struct decoder *x, uint32_t rows, uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct decoder_weights *w = &x->layers[layer];
+    uint64_t heads = l->layer.attn.kv_heads;
+    enum device_status s =
+        decoder_multiply(x, x->x, w->k, w->k_bias, x->k, rows, heads * l->k_dim, x->s.hidden);
+
+    if (s != DEVICE_OK)
+        return s;
+    return decoder_multiply(x, x->x, w->v, w->v_bias, x->v, rows, heads * l->v_dim,
+                            x->s.hidden);
+}
+
+/* A norm of heads or of whole rows, then the rotation. */
+static enum device_status turn(struct decoder *x, uint32_t rows, uint32_t layer, bool key)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct decoder_weights *w = &x->layers[layer];
+    bool full = l->layer.attn.qk_norm == QK_NORM_FULL;
+    uint32_t heads = key ? l->layer.attn.kv_heads : l->q_heads;
+    void *at = key ? x->k : x->q;
+    enum device_status s =
+        norm_heads(x, key ? w->k_norm : w->q_norm, at, full ? rows : rows * heads,
+                   full ? heads * l->k_dim : l->k_dim);
+
+    return s == DEVICE_OK ? rotate(x, at, rows, heads) : s;
+}
+
+struct sides { /* what to project */
+    bool queries, keys_values;
+};
+
+static enum device_status project(struct decoder *x, const struct decoder_pass *w,
+                                  uint32_t layer, struct sides of)
+{
+    enum device_status s = decoder_norm(x, x->layers[layer].norms, 0, w->rows);
+
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    if (s == DEVICE_OK && of.queries)
+        s = queries(x, w->rows, layer);
+    if (s == DEVICE_OK && of.keys_values)
+        s = keys_values(x, w->rows, layer);
+    decoder_tell(x, OP_QKV, layer, w->prefill);
+    if (s == DEVICE_OK && of.queries)
+        s = turn(x, w->rows, layer, false);
+    if (s == DEVICE_OK && of.keys_values)
+        s = turn(x, w->rows, layer, true);
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    return s;
+}
+
+/* --- the cache ------------------------------------------------------------------------------
+ */
+
+static enum device_status widen(struct decoder *x, uint32_t store, uint32_t rows)
+{
+    const struct shape_store *t = &x->s.stores[store];
+    struct mix_args a = {.from = x->k,
+                         .index = x->stores[store].widen,
+                         .out = x->k_wide,
+                         .rows = rows * t->view.heads,
+                         .width = t->view.k.dim,
+                         .terms = 1,
+                         .factor = 1,
+                         .fp16 = x->s.fp16,
+                         .from_tag = TAG_ACTIVATION};
+    enum device_status s;
+
+    if (t->repeat < 2)
+        return DEVICE_OK;
+    s = mix_run(x->d, &a);
+    a.from = x->v;
+    a.out = x->v_wide;
+    a.width = t->view.v.dim;
+    return s == DEVICE_OK ? mix_run(x->d, &a) : s;
+}
+
+static enum device_status append(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t layer)
+{
+    uint32_t store = x->s.layers[layer].store;
+    const struct shape_store *t = &x->s.stores[store];
+    const struct decoder_store *y = &x->stores[store];
+    enum device_status s = widen(x, store, w->rows);
+    struct append_args a = {.k = t->repeat > 1 ? x->k_wide : x->k,
+                            .v = t->repeat > 1 ? x->v_wide : x->v,
+                            .rows = w->rows,
+                            .sequence = x->step + x->at.sequence,
+                            .index = x->step + y->index};
+
+    if (w->prefill && t->scratch)
+        a.c = decoder_scratch(x, store, y->scratch_length);
+    else
+        a.c = decoder_view(x, store, w->sequence, w->sequences, y->lengths);
+    if (s == DEVICE_OK && !w->prefill)
+        s = decoder_pack(x, store, true);
+    if (s == DEVICE_OK)
+        s = append_run(x->d, &a);
+    if (s == DEVICE_OK && !w->prefill)
+        s = decoder_pack(x, store, false);
+    decoder_tell(x, OP_OTHER, layer, w->prefill);
+    return s;
+}
+
+/* --- attention ------------------------------------------------------------------------------
+ */
+
+static struct prefill_args attention_of(const struct decoder *x, uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+
+    return (struct prefill_args){.q = x->q,
+                                 .out = x->out,
+                                 .lse = x->lse,
+                                 .q_heads = l->q_heads,
+                                 .hidden_tokens = l->masked,
+                                 .window_tokens = l->window,
+                                 .scale = 1.0f / sqrtf((float)l->k_dim)};
+}
+
+/* A layer below its source sees nothing of the chunk in the first run over a slice. */
+static enum device_status attend_prompt(struct decoder *x, const struct decoder_pass *w,
+                                        uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct shape_store *t = &x->s.stores[l->store];
+    bool unknown = w->first && t->layer > layer, mine = t->layer == layer;
+    struct prefill_args a = attention_of(x, layer);
+    uint32_t length = unknown ? x->at.chunk_before : x->at.chunk_length;
+    enum device_status s;
+
+    a.first = x->step + x->at.chunk_first;
+    a.offset = x->step + x->at.chunk_offset;
+    a.longest = w->rows;
+    a.c = t->scratch ? decoder_scratch(x, l->store, length)
+                     : decoder_view(x, l->store, w->sequence, 1, 0);
+    a.c.lengths = x->step + length;
+    s = prefill_run(x->d, &a);
+    decoder_tell(x, OP_SCORES, layer, true);
+    if (s != DEVICE_OK || !mine || !w->last)
+        return s;
+    s = decoder_rank_prompt(x, &a, l->store, w->sequence);
+    decoder_tell(x, OP_SCHEME, layer, true);
+    return s;
+}
+
+/* The scores of a step need the sums of its softmax, which prefill_run leaves: a prompt of one
+ * token for each sequence. */
+static enum device_status attend_ranked(struct decoder *x, uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct decoder_store *y = &x->stores[l->store];
+    struct prefill_args a = attention_of(x, layer);
+    enum device_status s;
+
+    a.c = decoder_view(x, l->store, 0, x->s.set.sequences, y->lengths);
+    a.first = x->step + x->at.first;
+    a.offset = x->step + y->before;
+    a.longest = 1;
+    s = prefill_run(x->d, &a);
+    decoder_tell(x, OP_SCORES, layer, false);
+    return s == DEVICE_OK ? decoder_rank_step(x, &a, l->store) : s;
+}
+
+static enum device_status attend_step(struct decoder *x, uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct shape_store *t = &x->s.stores[l->store];
+    const struct decoder_store *y = &x->stores[l->store];
+    bool scored = t->rule == RULE_ALL || t->rule == RULE_LAST;
+    struct decode_args a = {.q = x->q,
+                            .out = x->out,
+                            .work = x->work,
+                            .q_heads = l->q_heads,
+                            .splits = decoder_splits(x, t),
+                            .window_tokens = t->place == PLACE_NEXT ? l->window : 0,
+                            .scale = 1.0f / sqrtf((float)l->k_dim)};
+    enum device_status s;
+
+    if (t->layer == layer && scored && t->row.keep.decode)
+        return attend_ranked(x, layer);
+    a.c = decoder_view(x, l->store, 0, x->s.set.sequences, l->masked ? y->before : y->lengths);
+    s = decode_run(x->d, &a);
+    decoder_tell(x, OP_SCORES, layer, false);
+    return s;
+}
+
+/* Under a masked diagonal a layer that owns its cache attends before it appends: the row of the
+ * step is not there yet, as it is not for the layers below. */
+enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *w,
+                                  uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct decoder_weights *y = &x->layers[layer];
+    bool stores = l->owns && !w->stored, late = !w->prefill && l->masked;
+    enum device_status s = project(x, w, layer, (struct sides){true, stores});
+
+    if (s == DEVICE_OK && stores && !late)
+        s = append(x, w, layer);
+    if (s == DEVICE_OK)
+        s = w->prefill ? attend_prompt(x, w, layer) : attend_step(x, layer);
+    if (s == DEVICE_OK && stores && late)
+        s = append(x, w, layer);
+    if (s == DEVICE_OK)
+        s = decoder_multiply(x, x->out, y->o, y->o_bias, x->y, w->rows, x->s.hidden,
+                             (uint64_t)l->q_heads * l->v_dim);
+    decoder_tell(x, OP_OUT, layer, w->prefill);
+    x->pending = true;
+    return s;
+}
+
+/* Keys and values of all tokens; then the last one's row is the stream. */
+enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint32_t layer)
+{
+    struct copy_args a = {.from = (char *)x->h + 2 * ((uint64_t)w->rows - 1) * x->s.hidden,
+                          .to = x->h,
+                          .from_tag = TAG_ACTIVATION,
+                          .to_tag = TAG_ACTIVATION,
+                          .bytes = 2 * (uint64_t)x->s.hidden,
+                          .blocks = 1};
+    enum device_status s = project(x, w, layer, (struct sides){false, true});
+
+    if (s == DEVICE_OK)
+        s = append(x, w, layer);
+    if (s == DEVICE_OK && w->rows > 1)
+        s = copy_run(x->d, &a);
+    w->offset += w->rows - 1;
+    w->rows = 1;
+    w->stored = true;
+    return s == DEVICE_OK ? decoder_step_prefill(x, w) : s;
+}
+
+/* Blocks of four norms have one after each half, on what is added. */
+static enum device_status norm_after(struct decoder *x, const struct decoder_pass *w,
+                                     uint32_t layer, uint32_t number)
+{
+    const char *norms = x->layers[layer].norms;
+    enum device_status s;
+
+    if (x->s.layers[layer].layer.norms != 4)
+        return DEVICE_OK;
+    s = norm_heads(x, norms + 2 * (uint64_t)number * x->s.hidden, x->y, w->rows, x->s.hidden);
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    return s;
+}
+
+enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t layer)
+{
+    const char *norms = x->layers[layer].norms;
+    uint32_t second = x->s.layers[layer].layer.norms == 4 ? 2 : 1;
+    enum device_status s = DEVICE_OK;
+
+    if (x->s.layers[layer].attends) {
+        s = decoder_attend(x, w, layer);
+        if (s == DEVICE_OK)
+            s = norm_after(x, w, layer, 1);
+    }
+    if (s != DEVICE_OK || !(x->layers[layer].down || x->layers[layer].router))
+        return s;
+    s = decoder_norm(x, norms + 2 * (uint64_t)second * x->s.hidden, 0, w->rows);
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    if (s == DEVICE_OK)
+        s = decoder_mlp(x, w, layer);
+    x->pending = true;
+    return s == DEVICE_OK ? norm_after(x, w, layer, 3) : s;
+}

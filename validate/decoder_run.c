@@ -1,0 +1,256 @@
+/* Running a decoder: prompts one after the other through slices of layers, decode steps of all
+ * sequences together. */
+#include <string.h>
+
+#include "kernels/copy.h"
+#include "kernels/layer.h"
+#include "kernels/gemm.h"
+#include "kernels/rows.h"
+#include "validate/decoder_in.h"
+
+enum { COPY_BLOCKS = 256 };
+
+/* The rows of these tokens become the stream. */
+static enum device_status embed(struct decoder *x, const uint32_t *tokens, uint32_t rows,
+                                bool prefill)
+{
+    struct mix_args a = {.from = x->embed,
+                         .index = tokens,
+                         .out = x->h,
+                         .rows = rows,
+                         .width = x->s.hidden,
+                         .terms = 1,
+                         .factor = 1,
+                         .fp16 = x->s.fp16,
+                         .from_tag = TAG_WEIGHTS};
+    enum device_status s = mix_run(x->d, &a);
+
+    x->pending = false;
+    decoder_tell(x, OP_OTHER, x->s.n_layers, prefill);
+    return s;
+}
+
+/* Logits of the last row of each sequence, and the tokens they ask for. */
+static enum device_status sample(struct decoder *x, const struct decoder_pass *w)
+{
+    uint32_t rows = w->sequences;
+    float *logits = x->logits + (uint64_t)w->sequence * x->s.vocab;
+    struct gemm_args g = {.x = x->x,
+                          .w = x->head,
+                          .out = logits,
+                          .rows = rows,
+                          .outs = x->s.vocab,
+                          .in = x->s.hidden,
+                          .fp16 = x->s.fp16,
+                          .wide = true,
+                          .work = x->gemm_work,
+                          .work_bytes = x->gemm_bytes,
+                          .w_tag = TAG_WEIGHTS};
+    uint32_t step = w->prefill ? 0 : x->decoded + 1;
+    struct argmax_args m = {.logits = logits,
+                            .out =
+                                x->chosen + (uint64_t)step * x->s.set.sequences + w->sequence,
+                            .rows = rows,
+                            .width = x->s.vocab};
+    enum device_status s = decoder_norm(x, x->final_norm, w->prefill ? w->rows - 1 : 0, rows);
+
+    decoder_tell(x, OP_ELEMENTWISE, x->s.n_layers, w->prefill);
+    if (s == DEVICE_OK)
+        s = gemm_run(x->d, &g);
+    if (s == DEVICE_OK)
+        s = argmax_run(x->d, &m);
+    decoder_tell(x, OP_HEAD, x->s.n_layers, w->prefill);
+    return s;
+}
+
+static enum device_status copy_stream(struct decoder *x, bool save, uint32_t rows)
+{
+    struct copy_args a = {.from = save ? x->h : x->h_saved,
+                          .to = save ? x->h_saved : x->h,
+                          .from_tag = TAG_ACTIVATION,
+                          .to_tag = TAG_ACTIVATION,
+                          .bytes = 2 * (uint64_t)rows * x->s.hidden,
+                          .blocks = COPY_BLOCKS};
+    enum device_status s = copy_run(x->d, &a);
+
+    a.from = save ? x->y : x->y_saved;
+    a.to = save ? x->y_saved : x->y;
+    return s == DEVICE_OK && x->pending ? copy_run(x->d, &a) : s;
+}
+
+/* A slice that reads upward runs several times from the same input. source: arXiv:2405.10637v2
+ * sec 2.3, whyNLP/LCKV models/utils.py */
+static enum device_status run_slice(struct decoder *x, struct decoder_pass *w, uint32_t first,
+                                    uint32_t end)
+{
+    uint32_t passes = w->prefill ? x->s.layers[first].passes : 1;
+    bool pending = x->pending;
+    enum device_status s = DEVICE_OK;
+
+    if (passes > 1)
+        s = copy_stream(x, true, w->rows);
+    for (uint32_t p = 0; p < passes && s == DEVICE_OK; p++) {
+        w->first = p == 0;
+        w->last = p + 1 == passes;
+        x->pending = pending;
+        if (p)
+            s = copy_stream(x, false, w->rows);
+        for (uint32_t i = first; i < end && s == DEVICE_OK; i++)
+            s = decoder_layer(x, w, i);
+    }
+    return s;
+}
+
+static enum device_status run_layers(struct decoder *x, struct decoder_pass *w)
+{
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t i = 0; i < x->s.n_layers && s == DEVICE_OK;) {
+        uint32_t end = shape_slice_end(&x->s, i);
+        if (w->prefill && i == x->s.exit_layer)
+            s = decoder_leave(x, w, i);
+        if (s == DEVICE_OK)
+            s = run_slice(x, w, i, end);
+        w->stored = false;
+        i = end;
+    }
+    return s;
+}
+
+/* Stores that other layers read while the prompt is processed, or that keep it whole until its
+ * end. */
+static enum device_status finish_prompt(struct decoder *x, uint32_t sequence)
+{
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {
+        const struct shape_store *t = &x->s.stores[k];
+        if (t->scratch && !t->scratch_is_own)
+            continue; /* placed right after its layer */
+        s = decoder_place_prompt(x, k, sequence);
+        decoder_tell(x, OP_SCHEME, t->layer, true);
+    }
+    return s;
+}
+
+static enum device_status prefill_one(struct decoder *x, uint32_t sequence)
+{
+    const struct decoder_setting *set = &x->s.set;
+    struct decoder_pass w = {.prefill = true, .sequence = sequence, .sequences = 1};
+    enum device_status s = DEVICE_OK;
+
+    for (; w.offset < set->prompt && s == DEVICE_OK; w.offset += w.rows) {
+        const uint32_t *tokens = x->prompts + (uint64_t)sequence * set->prompt + w.offset;
+        uint32_t left = set->prompt - w.offset;
+        w.rows = x->s.chunk < left ? x->s.chunk : left;
+        s = decoder_step_prefill(x, &w);
+        if (s == DEVICE_OK)
+            s = embed(x, tokens, w.rows, true);
+        if (s == DEVICE_OK)
+            s = run_layers(x, &w);
+    }
+    if (s == DEVICE_OK)
+        s = sample(x, &w);
+    return s == DEVICE_OK ? finish_prompt(x, sequence) : s;
+}
+
+enum device_status decoder_prefill(struct decoder *x)
+{
+    enum device_status s = DEVICE_OK;
+
+    x->filled = false;
+    x->decoded = 0;
+    for (uint32_t k = 0; k < x->s.n_stores; k++)
+        x->stores[k].replaced = 0;
+    for (uint32_t i = 0; i < x->s.set.sequences && s == DEVICE_OK; i++)
+        s = prefill_one(x, i);
+    if (s == DEVICE_OK)
+        s = device_sync(x->d);
+    x->filled = s == DEVICE_OK;
+    return s;
+}
+
+static enum device_status step(struct decoder *x)
+{
+    uint32_t n = x->s.set.sequences;
+    struct decoder_pass w = {.sequences = n, .rows = n, .first = true, .last = true};
+    enum device_status s = decoder_step_decode(x);
+
+    if (s == DEVICE_OK)
+        s = embed(x, x->chosen + (uint64_t)x->decoded * n, n, false);
+    if (s == DEVICE_OK)
+        s = run_layers(x, &w);
+    if (s == DEVICE_OK)
+        s = sample(x, &w);
+    for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {
+        s = decoder_drop_step(x, k);
+        decoder_tell(x, OP_SCHEME, x->s.stores[k].layer, false);
+    }
+    x->decoded++;
+    return s;
+}
+
+enum device_status decoder_decode(struct decoder *x, uint32_t steps)
+{
+    enum device_status s = DEVICE_OK;
+
+    if (!x->filled || steps > x->s.set.output - x->decoded)
+        return device_refuse(x->d, DEVICE_BAD_ARGUMENT,
+                             x->filled ? "decode: no room for %u more tokens"
+                                       : "decode: no prompts yet, %u tokens asked",
+                             steps);
+    for (uint32_t i = 0; i < steps && s == DEVICE_OK; i++)
+        s = step(x);
+    if (s == DEVICE_OK)
+        s = device_sync(x->d);
+    x->filled = s == DEVICE_OK;
+    return s;
+}
+
+/* --- for tests ------------------------------------------------------------------------------
+ */
+
+uint32_t decoder_stored_rows(struct decoder *x, uint32_t row)
+{
+    for (uint32_t k = 0; k < x->s.n_stores; k++)
+        if (x->s.stores[k].number == row)
+            return shape_stored(&x->s, &x->s.stores[k], x->decoded);
+    return 0;
+}
+
+enum device_status decoder_logits(struct decoder *x, float *out)
+{
+    return device_download(x->d, out, x->logits, 4 * (uint64_t)x->s.set.sequences * x->s.vocab);
+}
+
+enum device_status decoder_tokens(struct decoder *x, uint32_t *out, uint32_t *n)
+{
+    const struct decoder_setting *set = &x->s.set;
+    uint32_t width = set->prompt + set->output + 1, known = x->decoded + 1;
+    struct arena *a = arena_new();
+    uint32_t *chosen = ARENA_NEW(a, uint32_t, (size_t)set->sequences * known);
+    enum device_status s =
+        device_download(x->d, chosen, x->chosen, 4 * (uint64_t)set->sequences * known);
+
+    for (uint32_t i = 0; i < set->sequences && s == DEVICE_OK; i++) {
+        uint32_t *row = out + (size_t)i * width;
+        s = device_download(x->d, row, x->prompts + (size_t)i * set->prompt,
+                            4 * (uint64_t)set->prompt);
+        for (uint32_t k = 0; k < known; k++)
+            row[set->prompt + k] = chosen[(size_t)k * set->sequences + i];
+    }
+    arena_free(a);
+    *n = set->prompt + known;
+    return s;
+}
+
+bool decoder_tensor(struct decoder *x, int layer, const char *name, uint16_t *bits,
+                    uint64_t *elements)
+{
+    const struct shape_tensor *t = shape_tensor(&x->s, layer, name);
+
+    if (!t)
+        return false;
+    *elements = t->t.out * t->t.in * t->t.copies;
+    return !bits || device_download(x->d, bits, x->weights + t->at, 2 * *elements) == DEVICE_OK;
+}

@@ -1,0 +1,88 @@
+/* The default matrix: small models of each kind, and the schemes laid on one of them. */
+#include "validate/matrix.h"
+
+#define SHAPE(heads, kv, dim)                                                                  \
+    "hidden_size: 64, intermediate_size: 128, vocab_size: 256, heads: " #heads                 \
+    ", kv_heads: " #kv ", head_dim: " #dim
+#define GQA "layers: 6, " SHAPE(4, 2, 32)
+
+/* NULL: as the model has it. */
+static const struct row {
+    const char *name, *model, *sharing, *eviction, *format;
+} rows[] = {
+    {"mha", "layers: 4, " SHAPE(4, 4, 32), NULL, NULL, NULL},
+    {"gqa", GQA, NULL, NULL, NULL},
+    {"mqa", "layers: 4, " SHAPE(20, 1, 64), NULL, NULL, NULL},
+    {"sliding", "layers: 4, window: 24, " SHAPE(4, 2, 64), NULL, NULL, NULL},
+    {"wide heads", "layers: 2, " SHAPE(4, 2, 128), NULL, NULL, NULL},
+
+    {"fp16", GQA, NULL, NULL, "fp16"},
+    {"fp8", GQA, NULL, NULL, "fp8_e4m3"},
+    {"fp8 scaled", GQA, NULL, NULL, "fp8_per_token_head"},
+    {"int8", GQA, NULL, NULL, "int8"},
+    {"int8 scaled", GQA, NULL, NULL, "int8_per_token_head"},
+    {"int4", GQA, NULL, NULL, "{scheme: int4, group: 32}"},
+    {"kivi4", GQA, NULL, NULL, "{scheme: kivi4, group: 16, residual: 16}"},
+    {"kivi2", GQA, NULL, NULL, "{scheme: kivi2, group: 16, residual: 16}"},
+
+    {"cla", GQA, "{scheme: cla, factor: 2}", NULL, NULL},
+    {"mlkv", GQA, "{scheme: mlkv, kv_layers: 3, kv_heads: 2}", NULL, NULL},
+    {"yoco", GQA, "{scheme: yoco, self_decoder: sliding_window, window: 24}", NULL, NULL},
+    {"lckv", GQA, "{scheme: lckv, warmup: 2}", NULL, NULL},
+    {"pizza-bottom", GQA, "{scheme: pizza-bottom, kv_layers: 3}", NULL, NULL},
+    {"pizza-middle", GQA, "{scheme: pizza-middle, kv_layers: 3}", NULL, NULL},
+    {"pizza-top", GQA, "{scheme: pizza-top, kv_layers: 3}", NULL, NULL},
+    {"sandwich-bottom", GQA, "{scheme: sandwich-bottom, kv_layers: 3}", NULL, NULL},
+    {"sandwich-middle", GQA, "{scheme: sandwich-middle, kv_layers: 3}", NULL, NULL},
+    {"sandwich-top", GQA, "{scheme: sandwich-top, kv_layers: 3}", NULL, NULL},
+    {"lasagna-bottom", GQA, "{scheme: lasagna-bottom, kv_layers: 3}", NULL, NULL},
+    {"lasagna-middle", GQA, "{scheme: lasagna-middle, kv_layers: 3}", NULL, NULL},
+    {"lasagna-top", GQA, "{scheme: lasagna-top, kv_layers: 3}", NULL, NULL},
+    {"map", GQA, "{map: [1, 1, 3, 5, 5, 6]}", NULL, NULL},
+
+    {"l2norm", GQA, NULL, "{scheme: l2norm, keep_ratio: 0.5, prune_after: 0}", NULL},
+    {"snapkv", GQA, NULL, "{scheme: snapkv, capacity: 24, window: 8, layout: kv_head}", NULL},
+    {"snapkv query heads", GQA, NULL, "{scheme: snapkv, capacity: 24, window: 8}", NULL},
+    {"pyramidkv", GQA, NULL, "{scheme: pyramidkv, capacity: 24, window: 8, layout: kv_head}",
+     NULL},
+    {"adakv", GQA, NULL, "{scheme: adakv, capacity: 24, window: 8, layout: kv_head}", NULL},
+    {"h2o", GQA, NULL, "{scheme: h2o, heavy: 12, recent: 12, layout: kv_head}", NULL},
+    {"streamingllm", GQA, NULL, "{scheme: streamingllm, sinks: 4, recent: 20}", NULL},
+    {"tova", GQA, NULL, "{scheme: tova, capacity: 24}", NULL},
+    {"quest", GQA, NULL, "{scheme: quest, page: 8, budget: 24, layout: kv_head}", NULL},
+    {"duoattention", GQA, NULL, "{scheme: duoattention, full_heads: 6, sinks: 4, recent: 20}",
+     NULL},
+
+    {"lckv streamingllm fp8", GQA, "{scheme: lckv, warmup: 2}",
+     "{scheme: streamingllm, sinks: 4, recent: 20}", "fp8_e4m3"},
+    {"cla snapkv int4", GQA, "{scheme: cla, factor: 2}",
+     "{scheme: snapkv, capacity: 24, window: 8, layout: kv_head}", "{scheme: int4, group: 32}"},
+    {"mlkv l2norm int8", GQA, "{scheme: mlkv, kv_layers: 3, kv_heads: 2}",
+     "{scheme: l2norm, keep_ratio: 0.5, prune_after: 0}", "int8_per_token_head"},
+    {"lasagna-middle kivi4", GQA, "{scheme: lasagna-middle, kv_layers: 3}", NULL,
+     "{scheme: kivi4, group: 16, residual: 16}"},
+};
+enum { N_ROWS = sizeof rows / sizeof *rows };
+
+static const char *line(struct arena *a, const char *key, const char *value)
+{
+    return value ? arena_printf(a, "  %s: %s\n", key, value) : "";
+}
+
+const struct matrix_row *matrix_rows(struct arena *a, size_t *n)
+{
+    struct matrix_row *out = ARENA_NEW(a, struct matrix_row, N_ROWS);
+
+    *n = N_ROWS;
+    for (size_t i = 0; i < N_ROWS; i++) {
+        const struct row *r = &rows[i];
+        const char *format = r->format ? r->format : "bf16";
+        out[i].name = r->name;
+        out[i].spec = arena_printf(a,
+                                   "model: {%s}\nhardware: {memory: 1GiB}\ncache:\n%s%s%s"
+                                   "workload: {prompt: 40, output: 12}\n",
+                                   r->model, line(a, "sharing", r->sharing),
+                                   line(a, "eviction", r->eviction), line(a, "format", format));
+    }
+    return out;
+}

@@ -1,0 +1,340 @@
+/* Shapes of a decoder from a problem: layers of one rank, tensors, stores. */
+#include "validate/shape.h"
+
+#include <string.h>
+
+#include "planner/cache/keep.h"
+#include "validate/paged.h"
+#include "validate/shape_in.h"
+
+enum { ALIGN_BYTES = 16, FACTORY_SINKS = 4 };
+
+/* --- layers and tensors ---------------------------------------------------------------------
+ */
+
+static uint32_t part_of(uint32_t n, uint32_t tp)
+{
+    return (uint32_t)ck_ceil_div(n, tp);
+}
+
+static struct layer rank_layer(const struct layer *l, uint32_t tp)
+{
+    struct layer r = *l;
+
+    if (r.attn.mixer != MIXER_NONE) {
+        r.attn.heads = shard_heads(r.attn.heads, tp);
+        r.attn.kv_heads = shard_kv_heads(r.attn.kv_heads, tp);
+    }
+    r.ffn.intermediate = part_of(r.ffn.intermediate, tp);
+    r.ffn.moe_intermediate = part_of(r.ffn.moe_intermediate, tp);
+    r.ffn.shared_intermediate = part_of(r.ffn.shared_intermediate, tp);
+    return r;
+}
+
+/* Tensors stand one after the other, so that gate and up are one matrix. */
+static void place(struct shape *s, const struct tensor *t, struct ck *ck)
+{
+    struct shape_tensor *x = &s->tensors[s->n_tensors++];
+
+    *x = (struct shape_tensor){.t = *t, .at = s->weights_bytes};
+    if (t->tied) {
+        x->at = s->tensors[s->first_outside].at; /* the embedding is the first of them */
+        return;
+    }
+    s->weights_bytes = ck_add(ck, s->weights_bytes, ck_prod(ck, t->out, t->in, t->copies, 2));
+    s->weights_bytes = ck_ceil_div(s->weights_bytes, ALIGN_BYTES) * ALIGN_BYTES;
+}
+
+static void list_tensors(struct shape *s, struct ck *ck)
+{
+    const struct layout *l = &s->problem->layout;
+    struct tensor t[LAYER_TENSORS_MAX];
+    struct model outside = *l->model;
+    size_t n;
+
+    s->tensors = ARENA_NEW(s->arena, struct shape_tensor,
+                           (size_t)s->n_layers * LAYER_TENSORS_MAX + MODEL_TENSORS_MAX);
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        struct shape_layer *x = &s->layers[i];
+        x->first_tensor = s->n_tensors;
+        x->n_tensors = weights_layer(l->model, &x->layer, x->owns, t);
+        for (size_t k = 0; k < x->n_tensors; k++)
+            place(s, &t[k], ck);
+    }
+    outside.vocab = s->vocab;
+    s->first_outside = s->n_tensors;
+    n = weights_outside(&outside, t);
+    for (size_t k = 0; k < n; k++)
+        place(s, &t[k], ck);
+}
+
+const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const char *name)
+{
+    size_t first = layer < 0 ? s->first_outside : s->layers[layer].first_tensor;
+    size_t n = layer < 0 ? s->n_tensors - first : s->layers[layer].n_tensors;
+
+    for (size_t i = first; i < first + n; i++)
+        if (!strcmp(s->tensors[i].t.name, name))
+            return &s->tensors[i];
+    return NULL;
+}
+
+/* --- stores ---------------------------------------------------------------------------------
+ */
+
+static uint32_t rows_of(uint64_t tokens)
+{
+    return tokens > UINT32_MAX ? UINT32_MAX : (uint32_t)tokens;
+}
+
+/* Some query does not see its own position, and reads this store before it has the row. */
+static bool read_masked(const struct layout *l, uint32_t row)
+{
+    for (uint32_t i = 0; i < l->n_rows; i++)
+        if (l->rows[i].source == row && l->rows[i].diagonal_masked)
+            return true;
+    return false;
+}
+
+static void choose_place(const struct shape *s, struct shape_store *t)
+{
+    const struct scheme_use *u = shape_retention(s->problem);
+    const struct cache_row *r = &t->row;
+    double recent = shape_ratio_param(u, "recent_ratio");
+
+    if (r->store_window_tokens) {
+        t->place = PLACE_RING;
+        t->ring = rows_of(r->store_window_tokens);
+    }
+    if (!r->keep.prompt || !shape_rule(u, &t->rule))
+        return;
+    if (t->rule == RULE_ENDS && r->keep.decode) {
+        t->sinks = (struct ring){(uint32_t)shape_param(u, "sinks"),
+                                 (uint32_t)shape_param(u, "recent")};
+        t->first = t->sinks.sinks;
+        t->recent = t->sinks.recent;
+        if (read_masked(&s->problem->layout, t->number))
+            return; /* a ring has a hole where the new row goes: rows move instead */
+        t->rule = RULE_NONE;
+        t->place = PLACE_SINKS;
+        return;
+    }
+    t->first = t->rule == RULE_ENDS ? FACTORY_SINKS : 0;
+    t->window = t->rule == RULE_LAST ? 1 : (uint32_t)shape_param(u, "window");
+    t->window = t->window < s->set.prompt ? t->window : s->set.prompt;
+    if (t->rule == RULE_WINDOW || t->rule == RULE_HEADS)
+        t->recent = t->window;
+    if (t->rule == RULE_HEADS) {
+        uint32_t base = (uint32_t)shape_param(u, "capacity") - t->window;
+        t->floor_ratio = shape_ratio_param(u, "floor_ratio");
+        t->floor_tokens = (uint32_t)keep_floor(base * t->floor_ratio);
+        t->chosen = base * t->row.stored_heads;
+    }
+    if (t->rule == RULE_ALL && shape_param(u, "capacity"))
+        t->recent = t->window;
+    else if (t->rule == RULE_ALL)
+        t->recent = recent > 0 ? (uint32_t)keep_floor(recent * s->set.prompt)
+                               : (uint32_t)shape_param(u, "recent");
+}
+
+static bool read_by_others(const struct layout *l, uint32_t row)
+{
+    for (uint32_t i = 0; i < l->n_rows; i++)
+        if (i != row && l->rows[i].source == row)
+            return true;
+    return false;
+}
+
+/* The heads of a sequence take their pages from one stock; one more page is for what is
+ * dropped.
+ */
+static void ragged_pages(const struct shape *s, struct shape_store *t)
+{
+    uint32_t page = t->view.page_tokens, heads = t->view.heads;
+    uint64_t rows = (uint64_t)heads * ((uint64_t)t->most_rows + 1);
+    uint64_t longest = (uint64_t)s->set.prompt + s->set.output;
+
+    t->own_pages = rows_of(ck_ceil_div(rows, page) + (page > 1 ? heads : 0));
+    t->spare_pages = 1;
+    t->entries = rows_of(ck_ceil_div(longest, page));
+}
+
+/* Whole pages for what the sequences hold; tokens that KIVI keeps in 16 bits have none. */
+static void pages(const struct shape *s, struct shape_store *t)
+{
+    struct paged_in in = {.row = &t->row,
+                          .sequences = s->set.sequences,
+                          .room = t->most_rows > t->whole_rows ? t->most_rows : t->whole_rows,
+                          .page_tokens = rows_of(s->problem->block_tokens)};
+    uint32_t page, most = t->most_rows;
+
+    paged_view(&in, &t->view);
+    page = t->view.page_tokens;
+    if (t->view.residual)
+        most -= most % t->view.residual;
+    t->own_pages = most / page + (most % page != 0);
+    if (!t->view.residual && t->whole_rows > t->own_pages * page)
+        t->spare_pages = t->whole_rows / page + (t->whole_rows % page != 0) - t->own_pages;
+    t->entries = t->own_pages + t->spare_pages;
+    t->entries += !t->entries;
+    if (t->view.residual) /* tables span the tail, whose entries are not looked at */
+        t->entries = t->most_rows / page + 1;
+    if (t->view.ragged) /* a head may keep everything; rounding adds a row a head at most */
+        ragged_pages(s, t);
+    if (t->view.k.store == STORE_INT8 && !t->view.k.scales)
+        t->view.k.scale = 0.0625f; /* what is not measured: activations of about 1 */
+    if (t->view.v.store == STORE_INT8 && !t->view.v.scales)
+        t->view.v.scale = 0.0625f;
+}
+
+static void add_store(struct shape *s, uint32_t row)
+{
+    struct shape_store *t = &s->stores[s->n_stores++];
+    const struct layout *l = &s->problem->layout;
+    uint64_t n = s->set.prompt;
+    bool kivi;
+
+    *t = (struct shape_store){.row = shape_row(s->problem, row), .number = row};
+    t->layer = t->row.layer;
+    t->repeat = t->row.stored_heads / t->row.kv_heads;
+    choose_place(s, t);
+    kivi = t->row.k_format.residual != RESIDUAL_NONE;
+    t->scratch = kivi || t->place == PLACE_RING ||
+                 (t->rule != RULE_NONE && t->row.keep.when == KEEP_IN_LAYER);
+    t->scratch_is_own = t->scratch && read_by_others(l, row);
+    t->prompt_rows = rows_of(row_stored_tokens(&t->row, n, 0));
+    t->most_rows = rows_of(row_peak_tokens(&t->row, n, s->set.output));
+    t->whole_rows = t->scratch ? t->prompt_rows : rows_of(row_unpruned_tokens(&t->row, n));
+    if (t->rule != RULE_NONE || t->place == PLACE_SINKS) {
+        uint32_t most = t->most_rows > (uint32_t)n ? t->most_rows : (uint32_t)n;
+
+        s->places = s->places > most ? s->places : most;
+    }
+    pages(s, t);
+    s->heads_max = s->heads_max > t->view.heads ? s->heads_max : t->view.heads;
+    s->fp16 |= t->view.k.store == STORE_FP16;
+}
+
+uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32_t decoded)
+{
+    return rows_of(row_stored_tokens(&t->row, s->set.prompt, decoded));
+}
+
+/* --- all of it ------------------------------------------------------------------------------
+ */
+
+static void add_layer(struct shape *s, uint32_t i)
+{
+    const struct layout *l = &s->problem->layout;
+    struct shape_layer *x = &s->layers[i];
+    uint32_t row = layout_attention_row(l, i);
+    const struct ffn *f;
+
+    *x = (struct shape_layer){.layer = rank_layer(&l->layers[i], s->problem->parallel.tp),
+                              .owns = layout_owns_kv(l, i),
+                              .attends = row != UINT32_MAX,
+                              .passes = l->passes[i]};
+    f = &x->layer.ffn;
+    s->experts = f->experts ? f->experts : s->experts;
+    s->top_k = f->experts ? f->top_k : s->top_k;
+    s->mlp_width = u64_max(s->mlp_width, u64_max(f->intermediate, f->shared_intermediate));
+    s->expert_width = u64_max(s->expert_width, f->moe_intermediate);
+    if (!x->attends)
+        return;
+    const struct cache_row *r = &l->rows[row];
+    x->q_heads = x->layer.attn.heads;
+    x->k_dim = s->k_dim = r->k_dim;
+    x->v_dim = r->v_dim;
+    x->window = rows_of(r->window_tokens);
+    x->masked = r->diagonal_masked;
+    s->upward |= l->rows[r->source].layer > i;
+    s->q_width = u64_max(s->q_width, (uint64_t)x->q_heads * x->k_dim);
+    s->out_width = u64_max(s->out_width, (uint64_t)x->q_heads * x->v_dim);
+    if (r->readers)
+        add_store(s, row);
+}
+
+static void connect(struct shape *s)
+{
+    const struct layout *l = &s->problem->layout;
+
+    for (uint32_t i = 0; i < s->n_layers; i++) {
+        uint32_t row = layout_attention_row(l, i);
+        for (uint32_t k = 0; row != UINT32_MAX && k < s->n_stores; k++)
+            if (s->stores[k].number == l->rows[row].source)
+                s->layers[i].store = k;
+    }
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        const struct shape_store *t = &s->stores[k];
+        s->k_width = u64_max(s->k_width, (uint64_t)t->view.heads * t->view.k.dim);
+        s->v_width = u64_max(s->v_width, (uint64_t)t->view.heads * t->view.v.dim);
+    }
+}
+
+/* The layer has to own what those above it read, and to run once. */
+static uint32_t exit_of(const struct shape *s)
+{
+    uint32_t at = s->problem->layout.exit_layer;
+    bool good = at < s->n_layers && s->layers[at].owns && s->layers[at].attends;
+
+    for (uint32_t i = at; good && i < s->n_layers; i++)
+        good = s->layers[i].passes == 1 && (i == at || !s->layers[i].owns);
+    return good ? at : s->n_layers;
+}
+
+/* A layer that drops rows inside its prefill needs the prompt as a whole, and one above which
+ * only the last token goes. */
+static uint32_t chunk_of(const struct shape *s)
+{
+    uint32_t chunk = s->set.chunk ? s->set.chunk : s->set.prompt;
+
+    for (uint32_t k = 0; k < s->n_stores; k++)
+        if (s->stores[k].scratch || s->stores[k].rule != RULE_NONE)
+            return s->set.prompt;
+    if (s->exit_layer < s->n_layers)
+        return s->set.prompt;
+    return chunk < s->set.prompt ? chunk : s->set.prompt;
+}
+
+bool shape_build(struct arena *a, const struct problem *p, const struct decoder_setting *set,
+                 struct shape *out, const char **why)
+{
+    struct shape *s = out;
+    struct ck ck = {0};
+
+    *why = shape_refuses(a, p);
+    if (!*why && (!set->sequences || set->sequences > 65535 || !set->prompt ||
+                  set->prompt > INT32_MAX || set->output > INT32_MAX))
+        *why = "1 to 65535 sequences of at least one token and less than 2^31";
+    if (*why)
+        return false;
+    *s = (struct shape){
+        .arena = a, .problem = p, .set = *set, .hidden = p->layout.model->hidden};
+    s->n_layers = p->layout.n_layers;
+    s->vocab = (uint32_t)ck_ceil_div(p->layout.model->vocab, p->parallel.tp);
+    s->vocab = (s->vocab + 3) / 4 * 4;
+    s->layers = ARENA_NEW(a, struct shape_layer, s->n_layers ? s->n_layers : 1);
+    s->stores = ARENA_NEW(a, struct shape_store, s->n_layers ? s->n_layers : 1);
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        add_layer(s, i);
+    connect(s);
+    list_tensors(s, &ck);
+    s->exit_layer = exit_of(s);
+    s->chunk = chunk_of(s);
+    s->rows = s->chunk > set->sequences ? s->chunk : set->sequences;
+    if (ck.over)
+        *why = "the weights are larger than 64 bits can say";
+    return !ck.over;
+}
+
+uint32_t shape_slice_end(const struct shape *s, uint32_t first)
+{
+    uint32_t end = first + 1;
+
+    for (uint32_t i = first; i < end && i < s->n_layers; i++) {
+        const struct shape_layer *x = &s->layers[i];
+        uint32_t source = x->attends ? s->stores[x->store].layer : i;
+        end = source + 1 > end ? source + 1 : end;
+    }
+    return end;
+}

@@ -1,0 +1,111 @@
+/* What the decoder is going to allocate and run, worked out from a problem before there is a
+ * device: the layers as one rank has them, where each tensor lies, which rows a store holds of
+ * a prompt and in a decode, and how many bytes of everything. Pure arithmetic. */
+#ifndef KVBUDGET_VALIDATE_SHAPE_H
+#define KVBUDGET_VALIDATE_SHAPE_H
+
+#include "kernels/cache.h"
+#include "kernels/ring.h"
+#include "planner/model/weights.h"
+#include "validate/decoder.h"
+
+enum {
+    SHAPE_NONE = -1,
+    SHAPE_POOL_SIZE = 5 /* places over which SnapKV's scores are averaged */
+};
+
+/* Where the rows of a store go. */
+enum shape_place {
+    PLACE_NEXT,  /* row i of those stored at i */
+    PLACE_RING,  /* token i at i % ring: a window */
+    PLACE_SINKS, /* kernels/ring.h: StreamingLLM */
+};
+
+/* What ranks the rows that a retention rule drops. */
+enum shape_rule {
+    RULE_NONE,   /* nothing is dropped, or only by age */
+    RULE_NORM,   /* the largest keys go */
+    RULE_WINDOW, /* SnapKV, PyramidKV: what the last `window` queries look at stays */
+    RULE_HEADS,  /* AdaKV: the same, but the heads of a layer share their budget */
+    RULE_ALL,    /* H2O: what all queries look at, added up, and the last `recent` */
+    RULE_LAST,   /* TOVA: what the last query looks at, the same for all heads */
+    RULE_ENDS    /* the first `sinks` and the last ones */
+};
+
+struct shape_store { /* a row of the layout that stores K/V, as one rank has it */
+    struct cache_row row;
+    uint32_t number; /* in the layout */
+    uint32_t layer;
+    struct cache_view view; /* of the pool, without memory; sequences as set */
+    uint32_t repeat;        /* stored heads to a projected one (query-head layouts) */
+    enum shape_place place;
+    enum shape_rule rule;
+    uint32_t ring; /* PLACE_RING: tokens */
+    struct ring sinks;
+    uint32_t window, recent, first; /* queries that rank; last and first rows that stay */
+    bool scratch; /* a prompt's rows pass through 16-bit scratch before they are stored */
+    bool scratch_is_own;  /* other layers read them too, so that they must last */
+    uint32_t prompt_rows; /* stored after the prompt */
+    uint32_t whole_rows;  /* in the pool while the prompt is processed */
+    uint32_t most_rows;   /* in the pool in the decode, the new row of a step included */
+    uint32_t own_pages, spare_pages; /* of each sequence; more for the one in prefill */
+    uint32_t entries;                /* of a page table */
+    uint32_t chosen, floor_tokens;   /* RULE_HEADS: rows for all heads, rows for each */
+    double floor_ratio;
+};
+
+struct shape_layer {
+    struct layer layer; /* of one rank */
+    bool attends, owns;
+    uint32_t store; /* index of the store that its queries read */
+    uint32_t q_heads, k_dim, v_dim, window;
+    bool masked; /* does not see its own position */
+    uint32_t passes;
+    size_t first_tensor, n_tensors;
+};
+
+struct shape_tensor {
+    struct tensor t;
+    uint64_t at; /* bytes into the block of weights */
+};
+
+struct shape {
+    struct arena *arena;
+    const struct problem *problem;
+    struct decoder_setting set;
+    bool fp16;
+    uint32_t hidden, vocab, n_layers, n_stores;
+    struct shape_layer *layers;
+    struct shape_store *stores;
+    struct shape_tensor *tensors; /* those of the layers in order, then the others */
+    size_t n_tensors, first_outside;
+    uint64_t weights_bytes;
+    uint32_t chunk;     /* prompt tokens at a time */
+    uint32_t rows;      /* of activations: the larger of chunk and sequences */
+    uint32_t k_dim;     /* elements of a query head, the same in all layers */
+    uint32_t places;    /* the longest list of rows in any store that is ranked; 0 = none */
+    uint32_t heads_max; /* of stores */
+    uint32_t experts, top_k;
+    bool upward;
+    uint32_t exit_layer; /* from here on only the last token of a prompt; n_layers = none */
+    /* the widest activations of any layer, in elements */
+    uint64_t q_width, k_width, v_width, out_width, mlp_width, expert_width;
+};
+
+/* NULL, or in one line what the decoder lacks for that. */
+const char *shape_refuses(struct arena *a, const struct problem *p);
+
+/* false with *why: what is refused, or a size beyond 64 bits. */
+bool shape_build(struct arena *a, const struct problem *p, const struct decoder_setting *set,
+                 struct shape *out, const char **why);
+
+/* The tensor of that name, or NULL. */
+const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const char *name);
+
+/* Rows that a store holds after a prompt and `decoded` steps. */
+uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32_t decoded);
+
+/* Layers [first, return) run together, layers[first].passes times. */
+uint32_t shape_slice_end(const struct shape *s, uint32_t first);
+
+#endif

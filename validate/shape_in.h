@@ -1,0 +1,21 @@
+/* Between the files of validate/shape: what they ask of a problem's schemes. */
+#ifndef KVBUDGET_VALIDATE_SHAPE_IN_H
+#define KVBUDGET_VALIDATE_SHAPE_IN_H
+
+#include "validate/shape.h"
+
+/* The scheme on the retention axis, or NULL. */
+const struct scheme_use *shape_retention(const struct problem *p);
+
+/* A whole-number parameter (also a choice's index) that is bound in `u`; 0 where it has none.
+ */
+uint64_t shape_param(const struct scheme_use *u, const char *key);
+double shape_ratio_param(const struct scheme_use *u, const char *key);
+
+/* What ranks the rows that scheme drops; false: nothing here does. */
+bool shape_rule(const struct scheme_use *u, enum shape_rule *out);
+
+/* The row as one rank stores or reads it. source: planner/cost/fold.c */
+struct cache_row shape_row(const struct problem *p, uint32_t row);
+
+#endif
