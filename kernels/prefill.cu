@@ -111,7 +111,8 @@ DEV bool prepare(struct lane *t, const struct job *j, const struct make mk)
     uint32_t first = dev_load32(t, a->first + sequence);
     uint32_t total = (dev_load32(t, a->first + sequence + 1) - first) * group;
     uint32_t from = (dev_blocks(t, 0) - 1 - dev_block(t, 0)) * tile_rows; /* most work first */
-    uint32_t last = from + tile_rows < total ? from + tile_rows - 1 : total - 1, i = from + me;
+    uint32_t last = from + tile_rows < total ? from + tile_rows - 1 : total - (total > 0),
+             i = from + me;
     uint64_t slot = cache_slot_of(&a->c, sequence, head);
     uint32_t offset, length;
 

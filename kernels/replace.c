@@ -43,9 +43,9 @@ uint32_t replace_loser(const struct replace_args *a, const float *scores, uint32
 {
     uint32_t loser = a->recent ? a->heavy + slot : a->heavy;
 
-    for (uint32_t i = a->heavy; scores && i-- > 0;)
-        if (scores[i] < scores[loser])
-            loser = i;
+    for (uint32_t i = a->heavy; scores && i > 0; i--)
+        if (scores[i - 1] < scores[loser])
+            loser = i - 1;
     return loser;
 }
 

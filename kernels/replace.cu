@@ -74,10 +74,13 @@ DEV void replace_body(struct lane *t, const struct replace_args *a)
     uint64_t list = (uint64_t)sequence * c->heads + head;
     float *scores = a->scores ? a->scores + list * a->width : a->scores;
     uint32_t slot = dev_load32(t, a->slot + sequence), last = a->heavy + a->recent;
-    uint32_t leaving = a->recent ? a->heavy + slot : last, loser = leaving;
+    uint32_t leaving = last, loser;
 
     if (slot == UINT32_MAX)
         return;
+    if (a->recent)
+        leaving = a->heavy + slot;
+    loser = leaving;
     if (scores)
         loser = loser_of(t, a, scores, leaving);
     if (loser != leaving)

@@ -194,6 +194,7 @@ static int run(struct cmd_ctx *ctx)
     if (!s.ui.validation && s.folder)
         s.ui.validation = check_newest(ctx->arena, s.folder);
     if (!open_session(ctx, &opt, &s)) {
+        session_free(&s.session);
         cmd_diagnostics(ctx, &opt);
         return diag_exit(ctx->diag);
     }

@@ -219,7 +219,7 @@ uint32_t layer_map_run(const struct layer_map *m, uint32_t first)
         for (int k = 0; k < n && (source || distance); k++) {
             bool alike = same(&f[k], &c[k]);
             source &= alike && f[k].reads == c[k].reads;
-            distance &= alike && c[k].layer - c[k].reads == f[k].layer - f[k].reads;
+            distance &= alike && c[k].layer + f[k].reads == f[k].layer + c[k].reads;
         }
         if (!source && !distance)
             break;

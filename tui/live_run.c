@@ -91,7 +91,7 @@ bool live_run(struct live *l, double until_s, uint64_t events)
     struct sim_now now;
 
     sim_now(l->sim, &now);
-    while (!l->ended && events-- > 0 && now.time_s < until_s) {
+    for (; !l->ended && events > 0 && now.time_s < until_s; events--) {
         l->ended = !sim_run(l->sim, l->trace, 1);
         sim_now(l->sim, &now);
     }

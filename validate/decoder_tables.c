@@ -57,9 +57,10 @@ static enum device_status page_table(struct decoder *x, uint32_t k)
     table = ARENA_NEW(x->arena, uint32_t, (size_t)n * entries);
     for (uint32_t s = 0; s < n; s++)
         for (uint32_t j = 0; j < entries; j++) {
-            uint32_t spare = n * t->own_pages + (j - t->own_pages);
             bool own = j < t->own_pages, used = own || j < t->own_pages + t->spare_pages;
-            table[(size_t)s * entries + j] = own ? j * n + s : used ? spare : 0;
+            table[(size_t)s * entries + j] = own    ? j * n + s
+                                             : used ? n * t->own_pages + (j - t->own_pages)
+                                                    : 0;
         }
     return device_upload(x->d, x->stores[k].table, table, 4 * (uint64_t)n * entries);
 }

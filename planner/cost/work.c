@@ -437,6 +437,6 @@ void work_prefill(const struct work *w, const struct fold *f, uint64_t n, uint64
         prefill_by_decode(w, f, n, batch, t);
         return;
     }
-    work_prefill_weights(w, n * batch, t);
+    work_prefill_weights(w, batch > UINT64_MAX / n ? UINT64_MAX : n * batch, t);
     work_prompt(w, f, (struct work_part){0, n, (double)batch, true}, t);
 }

@@ -17,9 +17,11 @@ static const struct check *const checks[] = {
 
 const struct check *check_at(size_t i)
 {
+    size_t before = 0;
+
     for (unsigned level = 0; level < N_LEVELS; level++)
         for (size_t at = 0; checks[at]; at++)
-            if ((unsigned)checks[at]->level == level && !i--)
+            if ((unsigned)checks[at]->level == level && before++ == i)
                 return checks[at];
     return NULL;
 }
