@@ -79,12 +79,12 @@ void replace_traffic(const struct replace_args *a, const uint32_t *slot, const u
     const struct cache_view *c = &a->c;
 
     for (uint32_t i = 0; i < c->sequences * c->heads; i++) {
-        uint32_t leaving = a->heavy + (a->recent ? slot[i / c->heads] : 0);
+        uint32_t at = slot[i / c->heads];
         t->read_bytes[TAG_TABLES] += REPLACE_THREADS * 4;
-        if (slot[i / c->heads] == UINT32_MAX)
+        if (at == UINT32_MAX)
             continue;
         t->read_bytes[TAG_WORK] += a->scores ? ((uint64_t)a->heavy + 1) * 4 : 0;
-        if (loser[i] != leaving)
+        if (loser[i] != a->heavy + (a->recent ? at : 0))
             move_traffic(a, t);
         if (a->recent)
             move_traffic(a, t);
