@@ -99,3 +99,10 @@ void count_issued(struct findings *f, struct finding like, const struct traffic 
         f->arena, "the kernel's formula has %llu of %s, it issued %llu",
         (unsigned long long)worst.formula, worst.name, (unsigned long long)worst.issued);
 }
+
+enum device_status count_settle(struct device *d, enum device_status s, struct tally *got)
+{
+    if (s == DEVICE_OK)
+        s = device_sync(d);
+    return s == DEVICE_OK ? device_tally(d, got) : s;
+}

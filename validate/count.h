@@ -20,6 +20,10 @@ const char *count_name(struct arena *a, const char *what, const struct cache_row
 void count_issued(struct findings *f, struct finding like, const struct traffic *formula,
                   const struct traffic *issued);
 
+/* What was counted since the reset, once all of it has run; `s` is how the launches went and is
+ * passed on when one failed. */
+enum device_status count_settle(struct device *d, enum device_status s, struct tally *got);
+
 /* Whether two stores are alike in what they hold of a token, whatever they keep. */
 bool count_alike(const struct cache_row *a, const struct cache_row *b);
 

@@ -146,10 +146,7 @@ static enum device_status run_class(struct append_case *x)
     device_tally_reset(d);
     for (uint32_t i = 0; i < x->steps && s == DEVICE_OK; i++)
         s = step(x, x->stored + i);
-    if (s == DEVICE_OK)
-        s = device_sync(d);
-    if (s == DEVICE_OK)
-        s = device_tally(d, &got);
+    s = count_settle(d, s, &got);
     if (s == DEVICE_OK)
         compare(x, &got);
     device_free_all(d);

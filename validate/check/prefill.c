@@ -155,10 +155,7 @@ static enum device_status run_class(struct prefill_case *x)
     device_tally_reset(d);
     if (s == DEVICE_OK)
         s = prefill_run(d, &x->args);
-    if (s == DEVICE_OK)
-        s = device_sync(d);
-    if (s == DEVICE_OK)
-        s = device_tally(d, &got);
+    s = count_settle(d, s, &got);
     if (s == DEVICE_OK)
         compare(x, &got);
     device_free_all(d);
