@@ -36,6 +36,7 @@ struct finding {
     double predicted, measured;
     double tolerance;   /* share of the predicted figure */
     const char *reason; /* of a failure or a waiver; "" */
+    bool small;         /* of the spec's small twin */
 };
 
 struct findings {
@@ -52,6 +53,8 @@ struct subject {
     const struct fold *fold;              /* of all layers, with the heads of one GPU */
     uint64_t prompt, decoded;             /* tokens of a sequence that are run */
     uint64_t asked_prompt, asked_decoded; /* those of the spec */
+    const struct subject *small; /* a twin where this is too large for the CPU build; NULL */
+    const char *cut;             /* of a twin: how it is smaller */
 };
 
 struct check_in {
@@ -67,6 +70,7 @@ struct check_in {
 struct check {
     const char *name, *summary;
     enum level level;
+    bool whole; /* runs the whole decoder: on the CPU build that of the twin */
     /* NULL, or why this subject cannot be judged on this device. */
     const char *(*filter)(const struct check_in *in);
     /* Adds findings. A status other than DEVICE_OK is the device's failure (its text is

@@ -97,16 +97,18 @@ static enum device_status rotary(struct decoder *x, uint32_t positions)
     return device_upload(x->d, x->turns, turns, 8 * (uint64_t)positions * half);
 }
 
+/* Tokens at random are of the rank's part of the vocabulary: it looks up no others. */
 static enum device_status prompts(struct decoder *x)
 {
     const struct decoder_setting *set = &x->s.set;
+    uint64_t vocab = u64_min(x->s.vocab, x->s.problem->layout.model->vocab);
     uint64_t n = (uint64_t)set->sequences * set->prompt;
     const uint32_t *tokens = set->tokens;
 
     if (!tokens) {
         uint32_t *drawn = ARENA_NEW(x->arena, uint32_t, n);
         for (uint64_t i = 0; i < n; i++)
-            drawn[i] = (uint32_t)rng_below(&x->rng, x->s.problem->layout.model->vocab);
+            drawn[i] = (uint32_t)rng_below(&x->rng, vocab);
         tokens = drawn;
     }
     return device_upload(x->d, x->prompts, tokens, 4 * n);

@@ -37,6 +37,8 @@ static void add_finding(struct arena *a, cJSON *list, const struct finding *f)
     json_text(o, "level", level_name(f->level));
     json_text(o, "verdict", verdict_name(f->verdict));
     json_text(o, "reason", f->reason);
+    if (f->small)
+        cJSON_AddTrueToObject(o, "small_twin");
     if (f->verdict == VERDICT_WAIVED)
         return;
     json_text(o, "unit", quantity_name(f->quantity));
@@ -89,6 +91,8 @@ static void add_specs(cJSON *root, const struct validate_report_in *in)
         json_u64(o, "decoded_tokens", s->decoded);
         json_u64(o, "asked_prompt_tokens", s->asked_prompt);
         json_u64(o, "asked_decoded_tokens", s->asked_decoded);
+        if (s->small && in->result->info.is_cpu)
+            json_text(o, "small_twin", s->small->cut);
     }
 }
 
@@ -240,12 +244,13 @@ static const char *outcome(struct arena *a, const cJSON *json, const char *spec,
 /* A line for each spec. */
 static void print_specs(struct arena *a, const cJSON *json, FILE *out)
 {
-    struct table *t = table_new(a, 1 + N_LEVELS);
+    struct table *t = table_new(a, 2 + N_LEVELS);
     const cJSON *o;
 
     table_cell(t, "spec");
     for (int i = 0; i < N_LEVELS; i++)
         table_cell(t, level_name((enum level)i));
+    table_cell(t, "");
     table_rule(t);
     cJSON_ArrayForEach(o, json_at(json, "specs"))
     {
@@ -254,6 +259,7 @@ static void print_specs(struct arena *a, const cJSON *json, FILE *out)
             const char *text = outcome(a, json, text_at(o, "name"), i);
             table_cell(t, text ? text : "");
         }
+        table_cell(t, text_at(o, "small_twin"));
     }
     table_print(t, out);
 }
@@ -289,7 +295,13 @@ void validate_table(struct arena *a, const cJSON *json, bool verbose, FILE *out)
 {
     bool all = verbose || cJSON_GetArraySize(json_at(json, "checks")) <= ROWS_SHOWN;
 
-    fprintf(out, "%s.\n\n", validate_sentence(a, json));
+    const cJSON *first = cJSON_GetArrayItem(json_at(json, "specs"), 0);
+
+    fprintf(out, "%s.\n", validate_sentence(a, json));
+    if (all && *text_at(first, "small_twin"))
+        fprintf(out, "The decoder as a whole ran as a small twin, %s.\n",
+                text_at(first, "small_twin"));
+    fputc('\n', out);
     if (all) {
         print_findings(a, json, false, out);
         return;

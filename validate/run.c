@@ -60,11 +60,15 @@ static void waive(struct runner *r, const struct check *c, const char *why)
     finding_waive(f, like, "%s", why);
 }
 
-static bool run_one(struct runner *r, const struct check *c)
+static bool run_one(struct runner *r, const struct subject *subject, const struct check *c)
 {
-    const char *why = c->filter ? c->filter(&r->in) : NULL;
+    size_t before = r->out->findings.n;
+    bool small = r->in.info.is_cpu && c->whole && subject->small;
+    const char *why;
     enum device_status s;
 
+    r->in.subject = small ? subject->small : subject;
+    why = c->filter ? c->filter(&r->in) : NULL;
     if (r->o->progress)
         r->o->progress(
             r->o->user, r->done, r->total,
@@ -75,6 +79,8 @@ static bool run_one(struct runner *r, const struct check *c)
         return true;
     }
     s = c->run(&r->in, &r->out->findings);
+    for (size_t i = before; i < r->out->findings.n; i++)
+        r->out->findings.list[i].small = small;
     if (s == DEVICE_OK)
         return true;
     return diag_add(r->d, s == DEVICE_BAD_ARGUMENT ? DIAG_INTERNAL : DIAG_DEVICE, nowhere,
@@ -90,12 +96,10 @@ static bool run_all(struct runner *r, const struct subject *subjects, size_t n)
     for (size_t i = 0; check_at(i); i++)
         checks += r->o->levels >> check_at(i)->level & 1;
     r->total = n * checks;
-    for (size_t s = 0; s < n && ok; s++) {
-        r->in.subject = &subjects[s];
+    for (size_t s = 0; s < n && ok; s++)
         for (size_t i = 0; check_at(i) && ok; i++)
             if (r->o->levels >> check_at(i)->level & 1)
-                ok = run_one(r, check_at(i));
-    }
+                ok = run_one(r, &subjects[s], check_at(i));
     if (ok && r->o->progress)
         r->o->progress(r->o->user, r->total, r->total, "");
     return ok;

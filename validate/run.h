@@ -19,6 +19,8 @@ struct run_options {
 /* A spec to validate. At most RUN_PROMPT prompt and RUN_DECODED decoded tokens are run, more
  * of the prompt (up to RUN_PROMPT_MAX) where a retention rule drops nothing of fewer. */
 enum { RUN_PROMPT = 448, RUN_DECODED = 64, RUN_PROMPT_MAX = 4096 };
+/* More weights than this are cut down for checks of the whole decoder on the CPU build. */
+enum { RUN_WEIGHTS_BYTES = 32 << 20 };
 void run_subject(struct arena *a, const char *name, const struct problem *p,
                  struct subject *out);
 

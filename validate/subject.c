@@ -1,6 +1,7 @@
 /* From a problem to what the checks look at, at a size that can be run. */
 #include "planner/plan/problem.h"
 #include "validate/run.h"
+#include "validate/small.h"
 
 /* Whether some row keeps less of a prompt of n than all of it. */
 static bool drops(const struct layout *l, uint64_t n)
@@ -13,8 +14,8 @@ static bool drops(const struct layout *l, uint64_t n)
     return false;
 }
 
-void run_subject(struct arena *a, const char *name, const struct problem *p,
-                 struct subject *out)
+static void describe(struct arena *a, const char *name, const struct problem *p,
+                     struct subject *out)
 {
     struct slice all = {p->parallel.tp, p->parallel.cp, 0, p->layout.n_layers};
     struct fold *fold = ARENA_NEW(a, struct fold, 1);
@@ -33,4 +34,23 @@ void run_subject(struct arena *a, const char *name, const struct problem *p,
                             .decoded = u64_min(p->workload.output / 2, RUN_DECODED),
                             .asked_prompt = asked,
                             .asked_decoded = p->workload.output / 2};
+}
+
+void run_subject(struct arena *a, const char *name, const struct problem *p,
+                 struct subject *out)
+{
+    struct problem *cut;
+    struct subject *small;
+    const char *what;
+
+    describe(a, name, p, out);
+    if (p->whole_work.weights_bytes <= RUN_WEIGHTS_BYTES)
+        return;
+    cut = ARENA_NEW(a, struct problem, 1);
+    if (!small_problem(a, p, cut, &what))
+        return;
+    small = ARENA_NEW(a, struct subject, 1);
+    describe(a, name, cut, small);
+    small->cut = what;
+    out->small = small;
 }

@@ -410,3 +410,12 @@ bool problem_with(struct arena *a, const struct problem *base, const struct sche
     }
     return finish(out, base, base->spec->at, d);
 }
+
+bool problem_with_model(struct arena *a, const struct problem *base, const struct model *m,
+                        struct diag *d, struct problem *out)
+{
+    *out = *base;
+    out->arena = a;
+    out->model = *m;
+    return finish(out, NULL, base->spec->at, d);
+}

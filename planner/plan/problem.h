@@ -73,6 +73,12 @@ bool problem_with(struct arena *a, const struct problem *base, const struct sche
                   struct parallel p, struct diag *d, struct problem *out)
     __attribute__((warn_unused_result));
 
+/* The same problem with a model of other sizes, which was checked (model_check). The hardware
+ * and the schemes' parameters stay. */
+bool problem_with_model(struct arena *a, const struct problem *base, const struct model *m,
+                        struct diag *d, struct problem *out)
+    __attribute__((warn_unused_result));
+
 /* What an engine is asked about one stage. Valid as long as `p`. */
 struct engine_in problem_engine_in(const struct problem *p, uint32_t stage);
 

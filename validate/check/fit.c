@@ -291,5 +291,6 @@ const struct check check_fit = {
     .name = "fit",
     .summary = "the largest batch that really allocates and decodes is the one predicted",
     .level = LEVEL_FIT,
+    .whole = true,
     .run = run,
 };

@@ -242,6 +242,7 @@ const struct check check_step = {
     .name = "step",
     .summary = "a decode step of the whole decoder moves and computes what is predicted",
     .level = LEVEL_COUNT,
+    .whole = true,
     .filter = count_filter,
     .run = run,
 };
