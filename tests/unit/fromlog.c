@@ -4,11 +4,9 @@
 #include "planner/plan/fromlog.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "planner/cmd.h"
-#include "tests/kvtest.h"
+#include "tests/kvcmd.h"
 
 #define GIB 1073741824.0
 #define MIB 1048576.0
@@ -415,40 +413,17 @@ static void test_hostile(void **state)
 /* --- under a spec ---------------------------------------------------------------------------
  */
 
-struct ran {
-    int status;
-    char *out, *err;
-};
-
-/* Runs `kvbudget report` with the words of `line`, '|' between them; @ is the log's file. */
+/* Runs `kvbudget report` with the words of `line`, '|' between them; @s.log is the log. */
 static struct ran report(struct kt *t, const char *line, const char *log, const char *spec)
 {
-    char *folder = kt_folder(t->a), *path = arena_printf(t->a, "%s/s.log", folder);
-    char *words = arena_strdup(t->a, line),
-         *argv[24] = {arena_strdup(t->a, "kvbudget"), arena_strdup(t->a, "report")};
-    FILE *f = fopen(path, "w");
-    struct ran r = {0};
-    size_t n_out, n_err;
-    struct cmd_ctx ctx = {.argc = 2, .argv = argv, .arena = t->a, .diag = diag_new(t->a)};
+    char *folder = kt_folder(t->a);
+    FILE *f = fopen(arena_printf(t->a, "%s/s.log", folder), "w");
+    struct ran r;
 
     assert_non_null(f);
     fputs(log, f);
     fclose(f);
-    ctx.in =
-        *spec ? fmemopen(arena_strdup(t->a, spec), strlen(spec), "r") : fopen("/dev/null", "r");
-    ctx.out = open_memstream(&r.out, &n_out);
-    ctx.err = open_memstream(&r.err, &n_err);
-    while (*words && ctx.argc < 23) {
-        size_t len = strcspn(words, "|");
-        bool last = !words[len];
-        words[len] = '\0';
-        argv[ctx.argc++] = strcmp(words, "@") ? words : path;
-        words += len + !last;
-    }
-    r.status = cmd_main(&ctx);
-    fclose(ctx.in);
-    fclose(ctx.out);
-    fclose(ctx.err);
+    r = kvcmd_run(t->a, folder, arena_printf(t->a, "report|%s", line), spec);
     kt_folder_remove(folder);
     return r;
 }
@@ -457,12 +432,6 @@ static void has(const char *page, const char *part)
 {
     if (!strstr(page, part))
         fail_msg("no \"%s\" in\n%s", part, page);
-}
-
-static void done(struct ran *r)
-{
-    free(r->out);
-    free(r->err);
 }
 
 #define LINES                                                                                  \
@@ -474,7 +443,7 @@ static void done(struct ran *r)
 static void test_report(void **state)
 {
     struct kt *t = *state;
-    struct ran r = report(t, "--from-log|@|-g|h100|--format|json", LINES, "");
+    struct ran r = report(t, "--from-log|@s.log|-g|h100|--format|json", LINES, "");
     double measured = 0, predicted = 0, difference = 0;
     cJSON *json = cJSON_Parse(r.out);
 
@@ -489,57 +458,48 @@ static void test_report(void **state)
     kt_rel(difference, predicted - measured, 1e-12);
     has(r.out, "\"inputs\"");
     cJSON_Delete(json);
-    done(&r);
 
-    r = report(t, "-|--from-log|@|--format|table|-v", LINES,
+    r = report(t, "-|--from-log|@s.log|--format|table|-v", LINES,
                "model: Qwen3-8B\nhardware: {gpu: h100}\nengine: {max_model_len: 4096}\n");
     assert_int_equal(r.status, 0);
     has(r.out, "Qwen/Qwen3-8B");
     has(r.out, "s.log: vllm 0.19.0");
     has(r.err, "<stdin>:3:25: note: engine.max_model_len is 4096 here and 8192 in the log (");
     has(r.err, "s.log:1: note: engine.max_seqs: 64, from the log (--max-num-seqs)");
-    done(&r);
 }
 
 static void test_report_refused(void **state)
 {
     struct kt *t = *state;
-    struct ran r = report(t, "-|--from-log|@", LINES,
+    struct ran r = report(t, "-|--from-log|@s.log", LINES,
                           "model: Qwen3-8B\nhardware: {gpu: h100}\nengine: {name: sglang}\n");
 
     assert_int_equal(r.status, 3);
     has(r.err, "<stdin>:3:16: error: engine.name is sglang, the log ");
     has(r.err, "s.log is of vllm\n");
-    done(&r);
-    r = report(t, "--from-log|@", LINES, "");
+    r = report(t, "--from-log|@s.log", LINES, "");
     assert_int_equal(r.status, 3);
     has(r.err,
         "error: hardware.gpu (a GPU's name) or hardware.memory (a size such as 24GiB) is "
         "required\n");
-    done(&r);
     r = report(t, "-|--from-log|-", LINES, "");
     kt_same(r.err, "kvbudget: error: the spec and --from-log cannot both be standard input\n");
     assert_int_equal(r.status, 2);
-    done(&r);
     r = report(t, "--from-log|/nonexistent", LINES, "");
     kt_same(r.err, "/nonexistent: error: cannot be opened: No such file or directory\n");
     assert_int_equal(r.status, 3);
-    done(&r);
     /* the engine's own rules speak through the plan */
-    r = report(t, "--from-log|@|-m|Llama-3.1-8B|-g|h100",
+    r = report(t, "--from-log|@s.log|-m|Llama-3.1-8B|-g|h100",
                "vllm serve m --max-num-batched-tokens 100 --max-num-seqs 200", "");
     assert_int_equal(r.status, 3);
     has(r.err, "error: vLLM refuses max_batched_tokens (100) below max_seqs (200)\n");
-    done(&r);
-    r = report(t, "--from-log|@|-m|Llama-3.1-8B|-g|h100",
+    r = report(t, "--from-log|@s.log|-m|Llama-3.1-8B|-g|h100",
                "llama-server -m a.gguf -c 4096 -ctv q8_0 -fa off", "");
     assert_int_equal(r.status, 3);
     has(r.err, "error: llama.cpp quantizes V (q8_0) with flash attention only");
-    done(&r);
-    r = report(t, "--from-log|@|-g|h100", "vllm serve meta-llama/Llama-3.1-8B -tp 3", "");
+    r = report(t, "--from-log|@s.log|-g|h100", "vllm serve meta-llama/Llama-3.1-8B -tp 3", "");
     assert_int_equal(r.status, 3);
     has(r.err, "error: tp 3 does not divide the 32 query heads of layer 1\n");
-    done(&r);
 }
 
 /* Names as servers are given them, and a file that is not here. */
@@ -554,26 +514,23 @@ static void test_models(void **state)
     struct kt *t = *state;
 
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        struct ran r = report(t, "--from-log|@|-g|h100|--format|table", commands[i], "");
+        struct ran r = report(t, "--from-log|@s.log|-g|h100|--format|table", commands[i], "");
         assert_int_equal(r.status, 0);
         has(r.out, "meta-llama/Llama-3.1-8B-Instruct");
         if (i < 2)
             has(r.out, "q8_0");
         has(r.out, "settings only, no figure that it has measured");
-        done(&r);
     }
-    struct ran r = report(t, "--from-log|@|-g|h100|--format|table",
+    struct ran r = report(t, "--from-log|@s.log|-g|h100|--format|table",
                           "llama-server -m Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf -c 4096", "");
     has(r.err,
         "warning: a file of type Q4_K_M mixes formats; it is planned as q4_k throughout\n");
-    done(&r);
-    r = report(t, "--from-log|@",
+    r = report(t, "--from-log|@s.log",
                "vllm serve Qwen3-8B\nGPU 0: Strange Card\n"
                "Free memory on device (78.5/79.25 GiB) on startup.\n",
                "");
     assert_int_equal(r.status, 0);
     has(r.err, "warning: there is no profile of the GPU 'Strange Card'\n");
-    done(&r);
 }
 
 int main(void)

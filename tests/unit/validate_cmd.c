@@ -1,51 +1,16 @@
 /* validate_cmd: the commands validate and calibrate as they are typed: answers, exit codes,
  * every complaint word by word, files written whole or not at all. */
-#include "planner/cmd.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "planner/plan/json.h"
-#include "tests/kvtest.h"
+#include "tests/kvcmd.h"
 #include "tui/check_file.h"
 
-enum { ARGS_MAX = 24 };
-
-struct ran {
-    int status;
-    char *out, *err;
-};
-
-/* Words end in '|'; @x is a file of the folder. */
 static struct ran run(struct kt *k, const char *folder, const char *line)
 {
-    char *words = arena_strdup(k->a, line), *argv[ARGS_MAX] = {arena_strdup(k->a, "kvbudget")};
-    char *text = NULL, *messages = NULL;
-    size_t n_out = 0, n_err = 0;
-    FILE *out = open_memstream(&text, &n_out), *err = open_memstream(&messages, &n_err);
-    struct arena *a = arena_new();
-    struct cmd_ctx ctx = {
-        .argc = 1, .argv = argv, .in = stdin, .out = out, .err = err, .arena = a};
-    struct ran r;
-
-    ctx.diag = diag_new(a);
-    for (char *w = words; w && ctx.argc < ARGS_MAX - 1; ctx.argc++) {
-        char *bar = strchr(w, '|');
-        if (bar)
-            *bar++ = '\0';
-        argv[ctx.argc] = *w == '@' ? arena_printf(k->a, "%s/%s", folder, w + 1) : w;
-        w = bar;
-    }
-    r.status = cmd_main(&ctx);
-    fclose(out);
-    fclose(err);
-    r.out = arena_strdup(k->a, text);
-    r.err = arena_strdup(k->a, messages);
-    free(text);
-    free(messages);
-    arena_free(a);
-    return r;
+    return kvcmd_run(k->a, folder, line, "");
 }
 
 /* A folder with a small spec; state and configuration go there too. */
