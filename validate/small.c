@@ -148,16 +148,20 @@ static uint32_t alike_before(const struct model *m, uint32_t layer)
     return n;
 }
 
-/* The layers that stay: the first few of every kind, and those that they read. */
-static void choose(const struct model *m, bool *stays)
+static uint32_t kinds_of(const struct model *m)
 {
-    uint32_t kinds = 0, of_each;
+    uint32_t kinds = 0;
 
     for (uint32_t i = 0; i < m->n_layers; i++)
         kinds += !alike_before(m, i);
-    of_each = kinds < LAYERS / 2 ? LAYERS : LAYERS / 2;
+    return kinds;
+}
+
+/* The layers that stay: the first `most` of every kind, and those that they read. */
+static void choose(const struct model *m, uint32_t most, bool *stays)
+{
     for (uint32_t i = 0; i < m->n_layers; i++)
-        stays[i] = alike_before(m, i) < of_each;
+        stays[i] = alike_before(m, i) < most;
     for (uint32_t i = 0; i < m->n_layers; i++)
         if (stays[i] && m->layers[i].attn.mixer != MIXER_NONE)
             stays[m->layers[i].attn.kv_source] = true;
@@ -184,23 +188,26 @@ static void drop_layers(struct arena *a, struct model *m, const bool *stays)
     m->n_layers = n;
 }
 
-/* A twin with fewer layers first; schemes may name layers that it lacks. */
+/* Twins of ever more layers: schemes may name layers that the first ones lack. */
 bool small_problem(struct arena *a, const struct problem *p, struct problem *out,
                    const char **what)
 {
     struct model all = p->model, few;
     bool *stays = ARENA_NEW(a, bool, all.n_layers);
+    uint32_t most;
 
     all.layers = ARENA_NEW(a, struct layer, all.n_layers);
     memcpy(all.layers, p->model.layers, all.n_layers * sizeof *all.layers);
     cut_widths(&all, p->parallel.tp);
-    few = all;
-    choose(&all, stays);
-    drop_layers(a, &few, stays);
-    *what = arena_printf(a, "cut to %u of %u layers, %u wide", few.n_layers, all.n_layers,
-                         few.hidden);
-    if (problem_with_model(a, p, &few, diag_new(a), out))
-        return true;
-    *what = arena_printf(a, "cut to %u wide", all.hidden);
-    return problem_with_model(a, p, &all, diag_new(a), out);
+    most = kinds_of(&all) < LAYERS / 2 ? LAYERS : LAYERS / 2;
+    for (few.n_layers = 0; few.n_layers < all.n_layers; most *= 2) {
+        few = all;
+        choose(&all, most, stays);
+        drop_layers(a, &few, stays);
+        *what = arena_printf(a, "cut to %u of %u layers, %u wide", few.n_layers, all.n_layers,
+                             few.hidden);
+        if (problem_with_model(a, p, &few, diag_new(a), out))
+            return true;
+    }
+    return false;
 }

@@ -6,9 +6,9 @@
 
 /* What is counted one load at a time has to be small. */
 #define STEP_BYTES_MAX ((uint64_t)256 << 20)
-#define STEP_FLOP_MAX 8e9
+#define STEP_FLOP_MAX 4e9
 
-enum { PROMPT_MAX = 96, DECODED_MAX = 4 };
+enum { PROMPT_MAX = 96, PROMPT_LEAST = 16, DECODED_MAX = 4 };
 
 struct op_count {
     uint64_t kv_read, kv_written, weights_read, useful_flop;
@@ -190,20 +190,29 @@ static void compare(struct step_case *x)
     compare_rows(x);
 }
 
-static const char *refuses(const struct step_case *x)
+static double prompt_flop(const struct problem *p)
 {
-    const struct problem *p = x->in->subject->problem;
-    struct decoder_memory need;
-    struct device_text why;
     double flop = 0;
 
-    if (!decoder_need(p, &x->set, &need, &why))
-        return arena_strdup(x->out->arena, why.text);
     for (uint32_t i = 0; i < p->n_stages; i++)
         for (int op = 0; op < N_OPS; op++)
             flop += p->stages[i].work.prompt_flop[op];
-    flop *= (double)x->set.prompt * x->set.sequences;
-    if (need.total_bytes > STEP_BYTES_MAX || flop > STEP_FLOP_MAX)
+    return flop;
+}
+
+/* Cuts the prompt to what the CPU build does in seconds; what cannot be cut is refused. */
+static const char *refuses(struct step_case *x)
+{
+    const struct problem *p = x->in->subject->problem;
+    double each = prompt_flop(p) * x->set.sequences;
+    struct decoder_memory need;
+    struct device_text why;
+
+    while (each * x->set.prompt > STEP_FLOP_MAX && x->set.prompt > PROMPT_LEAST)
+        x->set.prompt = (x->set.prompt + 1) / 2;
+    if (!decoder_need(p, &x->set, &need, &why))
+        return arena_strdup(x->out->arena, why.text);
+    if (need.total_bytes > STEP_BYTES_MAX || each * x->set.prompt > STEP_FLOP_MAX)
         return "too large for the CPU build as a whole; its kernels were counted one by one";
     return NULL;
 }
