@@ -33,8 +33,8 @@
  *       group; dev_async_wait(t, n), n a constant: all but the newest n have arrived, for this
  * thread; others see them after a barrier. On the CPU they arrive at the wait, not-a-numbers
  *       before
- *   dev_exp2 dev_fma dev_bits dev_float dev_pack_bf16 dev_pack_fp16 dev_permute dev_fma_bf16x2:
- *       arithmetic
+ *   dev_exp2 dev_fma dev_bits dev_float dev_pack_bf16 dev_pack_fp16 dev_permute dev_fma_bf16x2
+ *       dev_fma_fp16x2: arithmetic
  *   dev_flop(t, issued, useful): tells the tally of multiplies and adds outside of matrix
  *       instructions, and of how many of both kinds are useful; dev_exps(t, n),
  * dev_conversions(t, n): the other classes of the tally dev_capability(self), dev_refuse(self,

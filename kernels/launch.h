@@ -34,7 +34,11 @@
     X(gemm)                                                                                    \
     X(mix)                                                                                     \
     X(gelu)                                                                                    \
-    X(noise)
+    X(noise)                                                                                   \
+    X(weight)                                                                                  \
+    X(weight_sum)                                                                              \
+    X(weight_rows)                                                                             \
+    X(weight_fill)
 
 enum kernel {
 #define X(id) KERNEL_##id,

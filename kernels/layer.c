@@ -59,7 +59,7 @@ void norm_traffic(const struct norm_args *a, struct traffic *t)
      */
     t->read_bytes[TAG_ACTIVATION] += n * 2 * (passes + 1);
     t->written_bytes[TAG_ACTIVATION] += n * 2 * passes;
-    t->read_bytes[TAG_WEIGHTS] += n * 2;
+    t->read_bytes[TAG_WEIGHTS] += n * (a->wide_weight ? 4 : 2);
     t->vector_flop += n * 4 + (a->residual ? n : 0);
 }
 

@@ -23,6 +23,20 @@ DEV struct eight load_eight(struct lane *t, const void *p, uint64_t at, bool fp1
     return e;
 }
 
+DEV struct eight load_wide(struct lane *t, const void *p, uint64_t at)
+{
+    struct eight e;
+
+    UNROLL
+    for (uint32_t half = 0; half < 2; half++) {
+        struct vec128 v = dev_load128(t, (const float *)p + at + 4 * half);
+        UNROLL
+        for (uint32_t i = 0; i < 4; i++)
+            e.x[4 * half + i] = dev_float(v.w[i]);
+    }
+    return e;
+}
+
 DEV void store_eight(struct lane *t, void *p, uint64_t at, const struct eight *e, bool fp16)
 {
     struct vec128 v;
@@ -75,7 +89,8 @@ DEV void norm_body(struct lane *t, const struct norm_args *a)
     factor = 1.0f / sqrtf(squares / (float)a->width + a->epsilon);
     for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
         struct eight e = load_eight(t, s, row + i, a->fp16);
-        struct eight w = load_eight(t, a->weight, i, a->fp16);
+        struct eight w =
+            a->wide_weight ? load_wide(t, a->weight, i) : load_eight(t, a->weight, i, a->fp16);
         UNROLL
         for (uint32_t j = 0; j < 8; j++)
             e.x[j] = e.x[j] * factor * w.x[j];

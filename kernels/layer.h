@@ -19,6 +19,7 @@ struct norm_args {        /* s = x + residual; out = s / sqrt(mean(s^2) + epsilo
     uint32_t rows, width; /* width: a multiple of 8 */
     float epsilon;
     bool fp16;
+    bool wide_weight; /* the weight is fp32 */
 };
 
 /* In place, pairs of the first `rotary` elements of each head, pair i being elements

@@ -39,7 +39,7 @@ void mix_traffic(const struct mix_args *a, struct traffic *t)
 {
     uint64_t n = (uint64_t)a->rows * a->width;
 
-    t->read_bytes[a->from_tag] += 2 * n * a->terms;
+    t->read_bytes[a->from_tag] += (a->wide_from ? 4 : 2) * n * a->terms;
     t->read_bytes[TAG_TABLES] += n / 8 * 4 * a->terms;
     t->written_bytes[TAG_ACTIVATION] += 2 * n;
     t->vector_flop += n * (a->terms + 1);
@@ -55,6 +55,6 @@ void gelu_traffic(const struct gelu_args *a, struct traffic *t)
 
 void noise_traffic(const struct noise_args *a, struct traffic *t)
 {
-    t->written_bytes[a->tag] += 2 * a->count;
+    t->written_bytes[a->tag] += (a->wide ? 4 : 2) * a->count;
     t->vector_flop += 2 * a->count;
 }

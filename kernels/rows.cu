@@ -25,6 +25,22 @@ DEV struct vec128 packed(const float *x, bool fp16)
     return v;
 }
 
+DEV void load_eight(struct lane *t, const struct mix_args *a, uint64_t at, float *x)
+{
+    struct vec128 v = dev_load128(t, (const char *)a->from + (a->wide_from ? 4 : 2) * at);
+
+    if (!a->wide_from) {
+        unpack(&v, a->fp16, x);
+        return;
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        if (i == 4)
+            v = dev_load128(t, (const float *)a->from + at + 4);
+        x[i] = dev_float(v.w[i % 4]);
+    }
+}
+
 DEV void mix_body(struct lane *t, const struct mix_args *a)
 {
     uint64_t unit = unit_of(t), row = unit / (a->width / 8);
@@ -35,8 +51,7 @@ DEV void mix_body(struct lane *t, const struct mix_args *a)
         return;
     for (uint32_t j = 0; j < a->terms; j++) {
         uint64_t from = dev_load32(t, a->index + row * a->terms + j);
-        struct vec128 v = dev_load128(t, (const uint16_t *)a->from + from * a->width + first);
-        unpack(&v, a->fp16, x);
+        load_eight(t, a, from * a->width + first, x);
         UNROLL
         for (uint32_t i = 0; i < 8; i++)
             sum[i] += x[i];
@@ -95,7 +110,11 @@ DEV void noise_body(struct lane *t, const struct noise_args *a)
         x[i] = a->mean + a->spread * ((float)(h >> 8) * 5.9604644775390625e-8f - 0.5f);
     }
     dev_flop(t, 16, 0);
-    dev_store128(t, (uint16_t *)a->out + at, packed(x, a->fp16));
+    if (a->wide)
+        UNROLL
+    for (uint32_t i = 0; i < 8; i++)
+        dev_store_float(t, (float *)a->out + at + i, x[i]);
+    else dev_store128(t, (uint16_t *)a->out + at, packed(x, a->fp16));
 }
 
 KERNEL(mix_kernel, ROWS_THREADS, struct mix_args, mix_body(t, a))

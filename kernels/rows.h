@@ -19,6 +19,7 @@ struct mix_args { /* out[r] = factor * sum over j < terms of from[index[r][j]], 
     uint32_t terms;        /* 1: a plain gather (with factor 1) */
     float factor;
     bool fp16;
+    bool wide_from;    /* `from` is fp32 */
     enum tag from_tag; /* for the formula only */
 };
 
@@ -36,6 +37,7 @@ struct noise_args {
     uint64_t seed;
     float mean, spread;
     bool fp16;
+    bool wide;    /* out is fp32 */
     enum tag tag; /* for the formula only */
 };
 

@@ -7,6 +7,7 @@
 #include "kernels/decode.h"
 #include "kernels/gemm.h"
 #include "kernels/prefill.h"
+#include "kernels/weight.h"
 #include "planner/cost/gpu.h"
 #include "planner/doc/emit.h"
 #include "validate/paged.h"
@@ -35,6 +36,7 @@ struct probe {
     struct calibration *out;
     struct copy_args copy;
     struct gemm_args gemm;
+    struct weight_args weight;
     struct decode_args decode;
     struct prefill_args prefill;
     uint32_t launches;
@@ -153,6 +155,54 @@ static enum device_status probe_weights(struct probe *p)
 
     p->out->weight_bytes_per_s = rate(2.0 * outs * in, seconds);
     return s;
+}
+
+static enum device_status run_weight(void *arg)
+{
+    struct probe *p = arg;
+
+    return weight_run(p->d, &p->weight);
+}
+
+/* A narrow product with the same number of weights, stored in that way. */
+static enum device_status stored(struct probe *p, struct weight_view w, double *bytes_per_s)
+{
+    struct weight_args a = {.w = w, .rows = p->size->narrow_rows};
+    struct weight_fill_args fill;
+    uint64_t bytes = weight_bytes(&w);
+    double seconds = 0;
+    void *at = NULL;
+    enum device_status s = device_alloc(p->d, bytes, TAG_WEIGHTS, &at);
+
+    weight_place(&a.w, at);
+    fill = (struct weight_fill_args){.w = a.w, .seed = rng_next(&p->rng)};
+    a.splits = weight_splits(a.rows, w.outs, w.in, p->out->info.multiprocessors);
+    if (s == DEVICE_OK)
+        s = weight_fill_run(p->d, &fill);
+    if (s == DEVICE_OK)
+        s = paged_random(p->d, p->a, &p->rng, (uint64_t)a.rows * w.in, &a.x);
+    if (s == DEVICE_OK)
+        s = device_alloc(p->d, 2 * (uint64_t)a.rows * w.outs, TAG_ACTIVATION, &a.out);
+    if (s == DEVICE_OK && a.splits > 1)
+        s = device_alloc(p->d, weight_work_bytes(&a), TAG_WORK, &a.work);
+    p->weight = a;
+    if (s == DEVICE_OK)
+        s = timed(p, run_weight, &seconds);
+    *bytes_per_s = rate((double)bytes, seconds);
+    return s;
+}
+
+static enum device_status probe_stored(struct probe *p)
+{
+    struct weight_view fp8 = {.kind = WEIGHT_FP8, .in = p->size->gemm}, int4;
+    enum device_status s;
+
+    fp8.outs = (uint32_t)(p->size->narrow_bytes / fp8.in / 8 * 8);
+    int4 = fp8;
+    int4.kind = WEIGHT_INT4_GROUP;
+    int4.group = 128;
+    s = stored(p, fp8, &p->out->fp8_bytes_per_s);
+    return s == DEVICE_OK ? stored(p, int4, &p->out->int4_bytes_per_s) : s;
 }
 
 /* --- attention ------------------------------------------------------------------------------
@@ -299,6 +349,7 @@ static const struct {
     {"copy and stream", probe_copy},
     {"a large product", probe_gemm},
     {"a narrow product", probe_weights},
+    {"a narrow product with stored weights", probe_stored},
     {"decode attention", probe_decode},
     {"prefill attention", probe_prefill},
     {"launch latency", probe_launch},
@@ -397,10 +448,12 @@ static char *notes_of(struct arena *a, const struct calibration *c)
 {
     return arena_printf(
         a,
-        "kvbudget calibrate: copy %.0f GB/s, read-only stream %.0f GB/s; a small "
-        "allocation takes %llu bytes; median distance at most %.2g of a median",
-        c->copy_bytes_per_s / 1e9, c->stream_bytes_per_s / 1e9,
-        (unsigned long long)c->granularity_bytes, c->spread);
+        "kvbudget calibrate: copy %.0f GB/s, read-only stream %.0f GB/s; products of 8 rows "
+        "with fp8 weights read %.0f GB/s, with int4 in groups of 128 %.0f GB/s (kvbudget's own "
+        "kernel); a small allocation takes %llu bytes; median distance at most %.2g of a "
+        "median",
+        c->copy_bytes_per_s / 1e9, c->stream_bytes_per_s / 1e9, c->fp8_bytes_per_s / 1e9,
+        c->int4_bytes_per_s / 1e9, (unsigned long long)c->granularity_bytes, c->spread);
 }
 
 struct doc_node *calibrate_profile(struct arena *a, const struct calibration *c,

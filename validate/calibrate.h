@@ -23,10 +23,11 @@ struct calibrate_size calibrate_size_gpu(void);
 
 struct calibration {
     struct device_info info;
-    double copy_bytes_per_s;   /* read and written together */
-    double stream_bytes_per_s; /* read only */
-    double weight_bytes_per_s; /* weights of a narrow product */
-    double cache_bytes_per_s;  /* K and V in decode attention */
+    double copy_bytes_per_s;                  /* read and written together */
+    double stream_bytes_per_s;                /* read only */
+    double weight_bytes_per_s;                /* weights of a narrow product */
+    double fp8_bytes_per_s, int4_bytes_per_s; /* the same stored so, kernels/weight.h */
+    double cache_bytes_per_s;                 /* K and V in decode attention */
     double gemm_flop_per_s, attention_flop_per_s;
     double launch_s;
     uint64_t granularity_bytes; /* what a small allocation takes; 0 = not told apart */

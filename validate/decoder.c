@@ -67,6 +67,7 @@ static void sum_blocks(struct decoder *x)
         *x->blocks[i].term += bytes;
         x->memory.total_bytes += bytes;
     }
+    x->memory.gap_bytes = x->memory.weights_bytes - (x->s.weights_bytes - x->s.gap_bytes);
 }
 
 bool decoder_need(const struct problem *p, const struct decoder_setting *s,
@@ -105,6 +106,22 @@ static enum device_status allocate(struct decoder *x)
     return s;
 }
 
+/* Codes and scales of each copy. */
+static enum device_status fill_stored(struct decoder *x, const struct shape_tensor *t,
+                                      uint64_t seed)
+{
+    struct weight_fill_args a = {.w = t->view, .fp16 = x->s.fp16};
+    struct rng rng = {seed};
+    enum device_status s = DEVICE_OK;
+
+    for (uint64_t i = 0; i < t->t.copies && s == DEVICE_OK; i++) {
+        weight_place(&a.w, x->weights + t->at + i * t->stride);
+        a.seed = rng_next(&rng);
+        s = weight_fill_run(x->d, &a);
+    }
+    return s;
+}
+
 /* Even numbers of variance 1 / in, so that activations stay about 1. */
 static enum device_status fill_tensor(struct decoder *x, const struct shape_tensor *t,
                                       uint64_t seed)
@@ -118,11 +135,14 @@ static enum device_status fill_tensor(struct decoder *x, const struct shape_tens
                            .mean = norm ? 1 : 0,
                            .spread = (float)spread,
                            .fp16 = x->s.fp16,
+                           .wide = t->wide,
                            .tag = TAG_WEIGHTS};
 
+    if (t->stored && !(embedding && t->wide))
+        return fill_stored(x, t, seed);
     if (spread == 0)
         a.spread = (float)(3.4641 / __builtin_sqrt((double)t->t.in));
-    return t->t.tied ? DEVICE_OK : noise_run(x->d, &a);
+    return noise_run(x->d, &a);
 }
 
 static enum device_status fill_weights(struct decoder *x)
@@ -130,8 +150,11 @@ static enum device_status fill_weights(struct decoder *x)
     struct rng rng = {x->s.set.seed ^ UINT64_C(0x6b76627564676574)};
     enum device_status s = DEVICE_OK;
 
-    for (size_t i = 0; i < x->s.n_tensors && s == DEVICE_OK; i++)
-        s = fill_tensor(x, &x->s.tensors[i], rng_next(&rng));
+    for (size_t i = 0; i < x->s.n_tensors && s == DEVICE_OK; i++) {
+        uint64_t seed = rng_next(&rng);
+        if (!x->s.tensors[i].t.tied)
+            s = fill_tensor(x, &x->s.tensors[i], seed);
+    }
     return s;
 }
 

@@ -12,7 +12,8 @@
  * Sequences are prefilled one after the other, and then decode together. A problem with tensor
  * parallelism runs as one of its ranks, without the collectives.
  *
- * It multiplies 16-bit weights. Keys are rotated at their place in the text, over the whole
+ * Weights are multiplied as they are stored: in 16 bits by cuBLASLt, in the formats of
+ * kernels/weight.h by that. Keys are rotated at their place in the text, over the whole
  * head (YaRN, partial and interleaved rotation change no byte and no product of matrices).
  * Experts are chosen at random, each token top_k others. */
 #ifndef KVBUDGET_VALIDATE_DECODER_H
@@ -36,6 +37,7 @@ struct decoder_setting {
 /* Bytes allocated on the device, and of them what belongs to the planner's terms. */
 struct decoder_memory {
     uint64_t weights_bytes;
+    uint64_t gap_bytes;        /* of them: between tensors and behind, by alignment */
     uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails */
     uint64_t scheme_bytes;     /* scores and metadata that a scheme keeps for its sequences */
     uint64_t scratch_bytes;    /* whole layers of K/V that a prefill needs beside the pools */
@@ -46,7 +48,7 @@ struct decoder_memory {
 };
 
 /* Whether the decoder can run that; why: in one line what it lacks. It runs RMS norms, full and
- * sliding attention of one head size, dense MLPs or experts, in 16 bits; any sharing map; bf16,
+ * sliding attention of one head size, dense MLPs or experts; any sharing map; bf16,
  * fp16, fp8 e4m3, int8, int4 and KIVI caches; l2norm, snapkv, pyramidkv, adakv, h2o (drop),
  * tova and streamingllm. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
@@ -68,6 +70,9 @@ void decoder_close(struct decoder *x); /* NULL is fine */
 enum device_status decoder_prefill(struct decoder *x);
 /* One step of all sequences each, after a prefill; no more than setting.output in all. */
 enum device_status decoder_decode(struct decoder *x, uint32_t steps);
+
+/* The format of weights that kernels/weight.h multiplies, or NULL: all of them have 16 bits. */
+const char *decoder_stored_format(const struct decoder *x);
 
 void decoder_get_memory(const struct decoder *x, struct decoder_memory *out);
 
@@ -91,8 +96,9 @@ enum device_status decoder_logits(struct decoder *x, float *out);
 /* The tokens so far: [sequences][prompt + output + 1]; *n: how many of each row are known. The
  * last one of them has not been processed yet. */
 enum device_status decoder_tokens(struct decoder *x, uint32_t *out, uint32_t *n);
-/* A tensor by the planner's name ("self_attn.q_proj") in 16 bits, [out][in]; layer -1: outside
- * the layers. bits NULL: only its size. False: there is none. */
+/* A tensor by the planner's name ("self_attn.q_proj") in 16 bits, [out][in], rounded where it
+ * is stored otherwise; layer -1: outside the layers. bits NULL: only its size. False: there is
+ * none, or no memory. */
 bool decoder_tensor(struct decoder *x, int layer, const char *name, uint16_t *bits,
                     uint64_t *elements);
 

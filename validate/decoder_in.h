@@ -2,6 +2,7 @@
 #ifndef KVBUDGET_VALIDATE_DECODER_IN_H
 #define KVBUDGET_VALIDATE_DECODER_IN_H
 
+#include "kernels/gemm.h"
 #include "kernels/prefill.h"
 #include "planner/base/rng.h"
 #include "validate/shape.h"
@@ -123,6 +124,11 @@ enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint
 /* x = norm of the stream, to which a pending block is added; rows of it. */
 enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t first_row,
                                 uint32_t rows);
+/* A product with weights of the decoder in the format they have; sets what is not said of work
+ * memory and types. */
+enum device_status decoder_product(struct decoder *x, const struct gemm_args *a);
+/* Where a copy (an expert) of a tensor begins; NULL of NULL. */
+const void *decoder_copy(const struct decoder *x, const void *weight, uint32_t copy);
 enum device_status decoder_multiply(struct decoder *x, const void *from, const void *weight,
                                     const void *bias, void *to, uint32_t rows, uint64_t outs,
                                     uint64_t in);

@@ -4,7 +4,6 @@
 #include "kernels/append.h"
 #include "kernels/copy.h"
 #include "kernels/decode.h"
-#include "kernels/gemm.h"
 #include "kernels/layer.h"
 #include "kernels/rows.h"
 #include "validate/decoder_in.h"
@@ -56,7 +55,8 @@ enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t 
                           .rows = rows,
                           .width = x->s.hidden,
                           .epsilon = EPSILON,
-                          .fp16 = x->s.fp16};
+                          .fp16 = x->s.fp16,
+                          .wide_weight = x->s.wide_vectors};
 
     x->pending = false;
     return norm_run(x->d, &a);
@@ -72,28 +72,10 @@ static enum device_status norm_heads(struct decoder *x, const void *weight, void
                           .rows = n,
                           .width = width,
                           .epsilon = EPSILON,
-                          .fp16 = x->s.fp16};
+                          .fp16 = x->s.fp16,
+                          .wide_weight = x->s.wide_vectors};
 
     return weight ? norm_run(x->d, &a) : DEVICE_OK;
-}
-
-enum device_status decoder_multiply(struct decoder *x, const void *from, const void *weight,
-                                    const void *bias, void *to, uint32_t rows, uint64_t outs,
-                                    uint64_t in)
-{
-    struct gemm_args a = {.x = from,
-                          .w = weight,
-                          .bias = bias,
-                          .out = to,
-                          .rows = rows,
-                          .outs = (uint32_t)outs,
-                          .in = (uint32_t)in,
-                          .fp16 = x->s.fp16,
-                          .work = x->gemm_work,
-                          .work_bytes = x->gemm_bytes,
-                          .w_tag = TAG_WEIGHTS};
-
-    return gemm_run(x->d, &a);
 }
 
 static enum device_status rotate(struct decoder *x, void *rows, uint32_t n, uint32_t heads)
@@ -355,6 +337,12 @@ enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint
     return s == DEVICE_OK ? decoder_step_prefill(x, w) : s;
 }
 
+/* Bytes of that many vectors as wide as the stream. */
+static uint64_t vector_bytes(const struct decoder *x, uint32_t n)
+{
+    return (x->s.wide_vectors ? 4 : 2) * (uint64_t)n * x->s.hidden;
+}
+
 /* Blocks of four norms have one after each half, on what is added. */
 static enum device_status norm_after(struct decoder *x, const struct decoder_pass *w,
                                      uint32_t layer, uint32_t number)
@@ -364,7 +352,7 @@ static enum device_status norm_after(struct decoder *x, const struct decoder_pas
 
     if (x->s.layers[layer].layer.norms != 4)
         return DEVICE_OK;
-    s = norm_heads(x, norms + 2 * (uint64_t)number * x->s.hidden, x->y, w->rows, x->s.hidden);
+    s = norm_heads(x, norms + vector_bytes(x, number), x->y, w->rows, x->s.hidden);
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     return s;
 }
@@ -383,7 +371,7 @@ enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w
     }
     if (s != DEVICE_OK || !(x->layers[layer].down || x->layers[layer].router))
         return s;
-    s = decoder_norm(x, norms + 2 * (uint64_t)second * x->s.hidden, 0, w->rows);
+    s = decoder_norm(x, norms + vector_bytes(x, second), 0, w->rows);
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     if (s == DEVICE_OK)
         s = decoder_mlp(x, w, layer);

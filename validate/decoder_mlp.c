@@ -2,7 +2,6 @@
  * product over the rows that chose it. */
 #include <string.h>
 
-#include "kernels/gemm.h"
 #include "kernels/layer.h"
 #include "kernels/rows.h"
 #include "validate/decoder_in.h"
@@ -97,35 +96,25 @@ static enum device_status dense(struct decoder *x, const struct decoder_pass *w,
 /* --- experts --------------------------------------------------------------------------------
  */
 
-static const char *copy_of(const void *weights, uint32_t expert, uint64_t out, uint64_t in)
-{
-    return weights ? (const char *)weights + 2 * out * in * expert : NULL;
-}
-
 /* gate and up of an expert side by side. */
 static enum device_status expert_up(struct decoder *x, const struct decoder_weights *w,
                                     uint32_t expert, uint64_t row, uint32_t width)
 {
     uint32_t sides = w->gates ? 2 : 1;
     struct gemm_args a = {.x = (char *)x->expert_x + 2 * row * x->s.hidden,
-                          .w =
-                              copy_of(w->gates ? w->gates : w->ups, expert, width, x->s.hidden),
+                          .w = decoder_copy(x, w->gates ? w->gates : w->ups, expert),
                           .out = (char *)x->expert_gate_up + 2 * row * sides * width,
                           .rows = x->expert_rows[expert],
                           .outs = width,
                           .in = x->s.hidden,
-                          .stride = sides * width,
-                          .fp16 = x->s.fp16,
-                          .work = x->gemm_work,
-                          .work_bytes = x->gemm_bytes,
-                          .w_tag = TAG_WEIGHTS};
-    enum device_status s = gemm_run(x->d, &a);
+                          .stride = sides * width};
+    enum device_status s = decoder_product(x, &a);
 
     if (s != DEVICE_OK || !w->gates)
         return s;
-    a.w = copy_of(w->ups, expert, width, x->s.hidden);
+    a.w = decoder_copy(x, w->ups, expert);
     a.out = (char *)a.out + 2 * (uint64_t)width;
-    return gemm_run(x->d, &a);
+    return decoder_product(x, &a);
 }
 
 static enum device_status all_experts(struct decoder *x, const struct decoder_weights *w,
@@ -139,10 +128,9 @@ static enum device_status all_experts(struct decoder *x, const struct decoder_we
         if (n && up)
             s = expert_up(x, w, e, row, width);
         else if (n)
-            s = decoder_multiply(x, (char *)x->expert_act + 2 * row * width,
-                                 copy_of(w->downs, e, x->s.hidden, width), NULL,
-                                 (char *)x->expert_y + 2 * row * x->s.hidden, n, x->s.hidden,
-                                 width);
+            s = decoder_multiply(
+                x, (char *)x->expert_act + 2 * row * width, decoder_copy(x, w->downs, e), NULL,
+                (char *)x->expert_y + 2 * row * x->s.hidden, n, x->s.hidden, width);
         row += n;
     }
     return s;
@@ -158,16 +146,12 @@ static enum device_status route(struct decoder *x, const struct decoder_weights 
                           .rows = rows,
                           .outs = x->s.experts,
                           .in = x->s.hidden,
-                          .fp16 = x->s.fp16,
-                          .wide = true,
-                          .work = x->gemm_work,
-                          .work_bytes = x->gemm_bytes,
-                          .w_tag = TAG_WEIGHTS};
-    enum device_status s = gemm_run(x->d, &a);
+                          .wide = true};
+    enum device_status s = decoder_product(x, &a);
 
     a.w = w->shared_gate;
     a.outs = 1;
-    return s == DEVICE_OK && a.w ? gemm_run(x->d, &a) : s;
+    return s == DEVICE_OK && a.w ? decoder_product(x, &a) : s;
 }
 
 static enum device_status gather(struct decoder *x, uint32_t rows)

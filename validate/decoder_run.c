@@ -4,7 +4,6 @@
 
 #include "kernels/copy.h"
 #include "kernels/layer.h"
-#include "kernels/gemm.h"
 #include "kernels/rows.h"
 #include "validate/decoder_in.h"
 
@@ -22,9 +21,15 @@ static enum device_status embed(struct decoder *x, const uint32_t *tokens, uint3
                          .terms = 1,
                          .factor = 1,
                          .fp16 = x->s.fp16,
+                         .wide_from = x->s.embed->wide,
                          .from_tag = TAG_WEIGHTS};
-    enum device_status s = mix_run(x->d, &a);
+    struct weight_rows_args stored = {
+        .w = x->s.embed->view, .index = tokens, .out = x->h, .rows = rows, .fp16 = x->s.fp16};
+    bool coded = x->s.embed->stored && !x->s.embed->wide;
+    enum device_status s;
 
+    weight_place(&stored.w, x->embed);
+    s = coded ? weight_rows_run(x->d, &stored) : mix_run(x->d, &a);
     x->pending = false;
     decoder_tell(x, OP_OTHER, x->s.n_layers, prefill);
     return s;
@@ -41,11 +46,7 @@ static enum device_status sample(struct decoder *x, const struct decoder_pass *w
                           .rows = rows,
                           .outs = x->s.vocab,
                           .in = x->s.hidden,
-                          .fp16 = x->s.fp16,
-                          .wide = true,
-                          .work = x->gemm_work,
-                          .work_bytes = x->gemm_bytes,
-                          .w_tag = TAG_WEIGHTS};
+                          .wide = true};
     uint32_t step = w->prefill ? 0 : x->decoded + 1;
     struct argmax_args m = {.logits = logits,
                             .out =
@@ -56,7 +57,7 @@ static enum device_status sample(struct decoder *x, const struct decoder_pass *w
 
     decoder_tell(x, OP_ELEMENTWISE, x->s.n_layers, w->prefill);
     if (s == DEVICE_OK)
-        s = gemm_run(x->d, &g);
+        s = decoder_product(x, &g);
     if (s == DEVICE_OK)
         s = argmax_run(x->d, &m);
     decoder_tell(x, OP_HEAD, x->s.n_layers, w->prefill);
@@ -242,15 +243,4 @@ enum device_status decoder_tokens(struct decoder *x, uint32_t *out, uint32_t *n)
     arena_free(a);
     *n = set->prompt + known;
     return s;
-}
-
-bool decoder_tensor(struct decoder *x, int layer, const char *name, uint16_t *bits,
-                    uint64_t *elements)
-{
-    const struct shape_tensor *t = shape_tensor(&x->s, layer, name);
-
-    if (!t)
-        return false;
-    *elements = t->t.out * t->t.in * t->t.copies;
-    return !bits || device_download(x->d, bits, x->weights + t->at, 2 * *elements) == DEVICE_OK;
 }

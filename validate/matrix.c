@@ -5,6 +5,7 @@
     "hidden_size: 64, intermediate_size: 128, vocab_size: 256, heads: " #heads                 \
     ", kv_heads: " #kv ", head_dim: " #dim
 #define GQA "layers: 6, " SHAPE(4, 2, 32)
+#define STORED(format) "layers: 2, quantization: {format: " format "}, " SHAPE(4, 2, 32)
 
 /* NULL: as the model has it. */
 static const struct row {
@@ -24,6 +25,18 @@ static const struct row {
     {"int4", GQA, NULL, NULL, "{scheme: int4, group: 32}"},
     {"kivi4", GQA, NULL, NULL, "{scheme: kivi4, group: 16, residual: 16}"},
     {"kivi2", GQA, NULL, NULL, "{scheme: kivi2, group: 16, residual: 16}"},
+
+    {"fp32 weights", "layers: 2, dtype: fp32, " SHAPE(4, 2, 32), NULL, NULL, NULL},
+    {"fp8 weights", STORED("fp8"), NULL, NULL, NULL},
+    {"fp8 block weights", STORED("fp8_block"), NULL, NULL, NULL},
+    {"int8 weights", STORED("int8"), NULL, NULL, NULL},
+    {"int4 weights", STORED("int4"), NULL, NULL, NULL},
+    {"gptq weights", STORED("gptq"), NULL, NULL, NULL},
+    {"awq weights", STORED("awq"), NULL, NULL, NULL},
+    {"mxfp4 weights", STORED("mxfp4"), NULL, NULL, NULL},
+    {"nvfp4 weights", STORED("nvfp4"), NULL, NULL, NULL},
+    {"nf4 weights", STORED("nf4"), NULL, NULL, NULL},
+    {"q8_0 weights", STORED("q8_0"), NULL, NULL, NULL},
 
     {"cla", GQA, "{scheme: cla, factor: 2}", NULL, NULL},
     {"mlkv", GQA, "{scheme: mlkv, kv_layers: 3, kv_heads: 2}", NULL, NULL},

@@ -7,7 +7,7 @@
 #include "validate/paged.h"
 #include "validate/shape_in.h"
 
-enum { ALIGN_BYTES = 16, FACTORY_SINKS = 4 };
+enum { FACTORY_SINKS = 4 };
 
 /* --- layers and tensors ---------------------------------------------------------------------
  */
@@ -17,7 +17,7 @@ static uint32_t part_of(uint32_t n, uint32_t tp)
     return (uint32_t)ck_ceil_div(n, tp);
 }
 
-static struct layer rank_layer(const struct layer *l, uint32_t tp)
+struct layer shape_rank_layer(const struct layer *l, uint32_t tp)
 {
     struct layer r = *l;
 
@@ -31,18 +31,27 @@ static struct layer rank_layer(const struct layer *l, uint32_t tp)
     return r;
 }
 
-/* Tensors stand one after the other, so that gate and up are one matrix. */
-static void place(struct shape *s, const struct tensor *t, struct ck *ck)
+/* Tensors stand one after the other, so that gate and up in 16 bits are one matrix. */
+static void place(struct shape *s, const struct tensor *t, int layer, struct ck *ck)
 {
+    const struct problem *p = s->problem;
     struct shape_tensor *x = &s->tensors[s->n_tensors++];
+    uint64_t all;
 
-    *x = (struct shape_tensor){.t = *t, .at = s->weights_bytes};
+    (void)shape_stores(s->arena, t,
+                       weights_format_of(p->layout.model, t, layer, p->weight_format),
+                       x); /* what is not stored was refused */
+    x->at = s->weights_bytes;
+    x->stride = x->stored ? shape_aligned(x->bytes, ck) : x->bytes;
+    s->wide_vectors |= t->vector && x->wide;
     if (t->tied) {
         x->at = s->tensors[s->first_outside].at; /* the embedding is the first of them */
         return;
     }
-    s->weights_bytes = ck_add(ck, s->weights_bytes, ck_prod(ck, t->out, t->in, t->copies, 2));
-    s->weights_bytes = ck_ceil_div(s->weights_bytes, ALIGN_BYTES) * ALIGN_BYTES;
+    s->placed[s->n_placed++] = x;
+    all = shape_aligned(ck_mul(ck, x->stride, t->copies), ck);
+    s->gap_bytes = ck_add(ck, s->gap_bytes, ck_sub(ck, all, ck_mul(ck, x->bytes, t->copies)));
+    s->weights_bytes = ck_add(ck, s->weights_bytes, all);
 }
 
 static void list_tensors(struct shape *s, struct ck *ck)
@@ -52,20 +61,22 @@ static void list_tensors(struct shape *s, struct ck *ck)
     struct model outside = *l->model;
     size_t n;
 
-    s->tensors = ARENA_NEW(s->arena, struct shape_tensor,
-                           (size_t)s->n_layers * LAYER_TENSORS_MAX + MODEL_TENSORS_MAX);
+    n = (size_t)s->n_layers * LAYER_TENSORS_MAX + MODEL_TENSORS_MAX;
+    s->tensors = ARENA_NEW(s->arena, struct shape_tensor, n);
+    s->placed = ARENA_NEW(s->arena, const struct shape_tensor *, n);
     for (uint32_t i = 0; i < s->n_layers; i++) {
         struct shape_layer *x = &s->layers[i];
         x->first_tensor = s->n_tensors;
         x->n_tensors = weights_layer(l->model, &x->layer, x->owns, t);
         for (size_t k = 0; k < x->n_tensors; k++)
-            place(s, &t[k], ck);
+            place(s, &t[k], (int)i, ck);
     }
     outside.vocab = s->vocab;
     s->first_outside = s->n_tensors;
     n = weights_outside(&outside, t);
     for (size_t k = 0; k < n; k++)
-        place(s, &t[k], ck);
+        place(s, &t[k], -1, ck);
+    s->embed = &s->tensors[s->first_outside];
 }
 
 const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const char *name)
@@ -230,7 +241,7 @@ static void add_layer(struct shape *s, uint32_t i)
     uint32_t row = layout_attention_row(l, i);
     const struct ffn *f;
 
-    *x = (struct shape_layer){.layer = rank_layer(&l->layers[i], s->problem->parallel.tp),
+    *x = (struct shape_layer){.layer = shape_rank_layer(&l->layers[i], s->problem->parallel.tp),
                               .owns = layout_owns_kv(l, i),
                               .attends = row != UINT32_MAX,
                               .passes = l->passes[i]};

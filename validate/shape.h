@@ -6,6 +6,7 @@
 
 #include "kernels/cache.h"
 #include "kernels/ring.h"
+#include "kernels/weight.h"
 #include "planner/model/weights.h"
 #include "validate/decoder.h"
 
@@ -66,7 +67,13 @@ struct shape_layer {
 
 struct shape_tensor {
     struct tensor t;
-    uint64_t at; /* bytes into the block of weights */
+    const struct weight_format *format;
+    bool stored;             /* multiplied by kernels/weight.h; else 16 bits, or a vector */
+    bool wide;               /* fp32 */
+    struct weight_view view; /* stored: without memory */
+    uint64_t bytes;          /* of a copy */
+    uint64_t stride;         /* from one copy to the next */
+    uint64_t at;             /* bytes into the block of weights */
 };
 
 struct shape {
@@ -79,7 +86,11 @@ struct shape {
     struct shape_store *stores;
     struct shape_tensor *tensors; /* those of the layers in order, then the others */
     size_t n_tensors, first_outside;
-    uint64_t weights_bytes;
+    const struct shape_tensor **placed; /* those that have bytes of their own, by place */
+    size_t n_placed;
+    uint64_t weights_bytes, gap_bytes; /* of them, between tensors */
+    const struct shape_tensor *embed;
+    bool wide_vectors;  /* norms and biases in fp32 */
     uint32_t chunk;     /* prompt tokens at a time */
     uint32_t rows;      /* of activations: the larger of chunk and sequences */
     uint32_t k_dim;     /* elements of a query head, the same in all layers */

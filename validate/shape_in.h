@@ -15,6 +15,14 @@ double shape_ratio_param(const struct scheme_use *u, const char *key);
 /* What ranks the rows that scheme drops; false: nothing here does. */
 bool shape_rule(const struct scheme_use *u, enum shape_rule *out);
 
+/* What one rank holds of a layer. */
+struct layer shape_rank_layer(const struct layer *l, uint32_t tp);
+
+/* How a tensor in that format is stored here, but where; NULL, or why it is not. */
+const char *shape_stores(struct arena *a, const struct tensor *t, const struct weight_format *f,
+                         struct shape_tensor *out);
+uint64_t shape_aligned(uint64_t bytes, struct ck *ck); /* up to whole units of tensors */
+
 /* The row as one rank stores or reads it. source: planner/cost/fold.c */
 struct cache_row shape_row(const struct problem *p, uint32_t row);
 

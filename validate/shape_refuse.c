@@ -157,18 +157,20 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
 {
     const struct model *m = p->layout.model;
     struct tensor t[LAYER_TENSORS_MAX];
+    struct shape_tensor x;
 
     for (uint32_t i = 0; i <= p->layout.n_layers; i++) {
-        bool outside = i == p->layout.n_layers;
-        size_t n =
-            outside ? weights_outside(m, t)
-                    : weights_layer(m, &p->layout.layers[i], layout_owns_kv(&p->layout, i), t);
+        int layer = i == p->layout.n_layers ? -1 : (int)i;
+        struct layer mine =
+            shape_rank_layer(&p->layout.layers[layer < 0 ? 0 : i], p->parallel.tp);
+        size_t n = layer < 0 ? weights_outside(m, t)
+                             : weights_layer(m, &mine, layout_owns_kv(&p->layout, i), t);
         for (size_t k = 0; k < n; k++) {
             const struct weight_format *f =
-                weights_format_of(m, &t[k], outside ? -1 : (int)i, p->weight_format);
-            if (f->block_elems != 1 || f->block_bytes != 2 || f->scale_rows)
-                return arena_printf(a, "weights in %s: the products here take 16 bits",
-                                    f->name);
+                weights_format_of(m, &t[k], layer, p->weight_format);
+            const char *bad = shape_stores(a, &t[k], f, &x);
+            if (bad)
+                return bad;
         }
     }
     return NULL;

@@ -7,7 +7,10 @@
 #include <string.h>
 
 enum {
-    WIDTH = 128, /* of the residual stream, and of an MLP on each rank: one group of weights */
+    /* of the residual stream, and of an MLP on each rank: one group of weights, or one of
+     * ggml's blocks */
+    WIDTH = 128,
+    WIDTH_BLOCKS = 256,
     VOCAB = 512,
     LAYERS = 4,
     WINDOW = 24,
@@ -81,24 +84,24 @@ static void cut_state(struct state *s, uint32_t tp)
     }
 }
 
-static void cut_ffn(struct ffn *f, uint32_t tp)
+static void cut_ffn(struct ffn *f, uint32_t width, uint32_t tp)
 {
-    f->intermediate = at_most(f->intermediate, WIDTH * tp);
-    f->moe_intermediate = at_most(f->moe_intermediate, WIDTH * tp);
-    f->shared_intermediate = at_most(f->shared_intermediate, WIDTH * tp);
-    f->moe_latent = at_most(f->moe_latent, WIDTH);
+    f->intermediate = at_most(f->intermediate, width * tp);
+    f->moe_intermediate = at_most(f->moe_intermediate, width * tp);
+    f->shared_intermediate = at_most(f->shared_intermediate, width * tp);
+    f->moe_latent = at_most(f->moe_latent, width);
     f->experts = at_most(f->experts, EXPERTS);
     f->top_k = at_most(f->top_k, TOP_K);
     f->router_extra_params = at_most(f->router_extra_params, VECTOR);
 }
 
 /* Parameters of matrices over the stream: so many rows of it. */
-static uint64_t cut_matrices(uint64_t params, uint32_t hidden)
+static uint64_t cut_matrices(uint64_t params, uint32_t hidden, uint32_t width)
 {
-    return (uint64_t)at_most(params / hidden, ROWS) * WIDTH;
+    return (uint64_t)at_most(params / hidden, ROWS) * width;
 }
 
-static void cut_widths(struct model *m, uint32_t tp)
+static void cut_widths(struct model *m, uint32_t width, uint32_t tp)
 {
     uint64_t looked_up = m->embed_params_extra / m->vocab;
 
@@ -106,16 +109,16 @@ static void cut_widths(struct model *m, uint32_t tp)
         struct layer *l = &m->layers[i];
         cut_attention(&l->attn, tp);
         cut_state(&l->state, tp);
-        cut_ffn(&l->ffn, tp);
+        cut_ffn(&l->ffn, width, tp);
         l->vector_params = at_most(l->vector_params, VECTOR);
-        l->matrix_params = cut_matrices(l->matrix_params, m->hidden);
+        l->matrix_params = cut_matrices(l->matrix_params, m->hidden, width);
     }
-    m->matrix_params_extra = cut_matrices(m->matrix_params_extra, m->hidden);
+    m->matrix_params_extra = cut_matrices(m->matrix_params_extra, m->hidden, width);
     m->vector_params_extra = at_most(m->vector_params_extra, VECTOR);
     m->embed_params_extra = (uint64_t)at_most(looked_up, WIDTH) * VOCAB;
     m->embed_width = at_most(m->embed_width, WIDTH / 2);
     m->position_rows = at_most(m->position_rows, 8 * WIDTH);
-    m->hidden = WIDTH;
+    m->hidden = width;
     m->vocab = VOCAB;
     m->vision_params = 0;
     m->weights_bytes = 0;
@@ -188,6 +191,17 @@ static void drop_layers(struct arena *a, struct model *m, const bool *stays)
     m->n_layers = n;
 }
 
+static uint32_t width_of(const struct problem *p)
+{
+    const struct quant *q = &p->model.quant;
+    const struct weight_format *formats[] = {p->weight_format, q->format, q->embed, q->head};
+
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (formats[i] && formats[i]->block_elems > WIDTH)
+            return WIDTH_BLOCKS;
+    return WIDTH;
+}
+
 /* Twins of ever more layers: schemes may name layers that the first ones lack. */
 bool small_problem(struct arena *a, const struct problem *p, struct problem *out,
                    const char **what)
@@ -198,7 +212,7 @@ bool small_problem(struct arena *a, const struct problem *p, struct problem *out
 
     all.layers = ARENA_NEW(a, struct layer, all.n_layers);
     memcpy(all.layers, p->model.layers, all.n_layers * sizeof *all.layers);
-    cut_widths(&all, p->parallel.tp);
+    cut_widths(&all, width_of(p), p->parallel.tp);
     most = kinds_of(&all) < LAYERS / 2 ? LAYERS : LAYERS / 2;
     for (few.n_layers = 0; few.n_layers < all.n_layers; most *= 2) {
         few = all;

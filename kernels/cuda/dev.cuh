@@ -290,4 +290,12 @@ DEV uint32_t dev_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
 #endif
 }
 
+DEV uint32_t dev_fma_fp16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t d;
+
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
 #endif

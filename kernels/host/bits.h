@@ -105,4 +105,14 @@ DEV uint32_t dev_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)
     return dev_pack_bf16(low, high);
 }
 
+DEV uint32_t dev_fma_fp16x2(uint32_t a, uint32_t b, uint32_t c)
+{
+    float low = fmaf(dev_from_fp16((uint16_t)a), dev_from_fp16((uint16_t)b),
+                     dev_from_fp16((uint16_t)c));
+    float high = fmaf(dev_from_fp16((uint16_t)(a >> 16)), dev_from_fp16((uint16_t)(b >> 16)),
+                      dev_from_fp16((uint16_t)(c >> 16)));
+
+    return dev_pack_fp16(low, high);
+}
+
 #endif

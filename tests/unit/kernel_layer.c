@@ -50,16 +50,23 @@ static void counted(struct kk *k, const struct traffic *issued, const uint64_t *
     kk_tally(k, &want);
 }
 
-static void norm_of(struct kk *k, uint32_t n_rows, uint32_t width, bool residual, bool fp16)
+static void norms_of(struct kk *k, uint32_t n_rows, uint32_t width, bool residual, bool fp16,
+                     bool wide)
 {
     double *x, *r, *w, *want = ARENA_NEW(k->a, double, (uint64_t)n_rows *width);
     uint64_t n = (uint64_t)n_rows * width;
-    struct norm_args a = {.rows = n_rows, .width = width, .epsilon = 1e-5f, .fp16 = fp16};
+    float *floats = ARENA_NEW(k->a, float, width);
+    struct norm_args a = {
+        .rows = n_rows, .width = width, .epsilon = 1e-5f, .fp16 = fp16, .wide_weight = wide};
     struct traffic t = {0};
     uint64_t read[N_TAGS] = {0}, written[N_TAGS] = {0};
 
     a.x = put_random(k, TAG_ACTIVATION, n, fp16, &x);
     a.weight = put_random(k, TAG_WEIGHTS, width, fp16, &w);
+    for (uint32_t i = 0; i < width; i++)
+        floats[i] = (float)w[i];
+    if (wide)
+        a.weight = kk_put(k, TAG_WEIGHTS, floats, 4ull * width);
     a.residual = residual ? put_random(k, TAG_ACTIVATION, n, fp16, &r) : NULL;
     a.out = kk_new(k, TAG_ACTIVATION, 2 * n);
     for (uint64_t i = 0; residual && i < n; i++)
@@ -79,9 +86,15 @@ static void norm_of(struct kk *k, uint32_t n_rows, uint32_t width, bool residual
         close_to(k, a.residual, n, fp16, x);
     norm_traffic(&a, &t);
     read[TAG_ACTIVATION] = 2 * n * (residual ? 2 : 1);
-    read[TAG_WEIGHTS] = 2 * width;
+    read[TAG_WEIGHTS] = (wide ? 4 : 2) * width;
     written[TAG_ACTIVATION] = 2 * n * (residual ? 2 : 1);
     counted(k, &t, read, written);
+}
+
+static void norm_of(struct kk *k, uint32_t n_rows, uint32_t width, bool residual, bool fp16)
+{
+    norms_of(k, n_rows, width, residual, fp16, false);
+    norms_of(k, n_rows, width, residual, fp16, true);
 }
 
 static void norm(void **state)

@@ -28,7 +28,18 @@ static double value(uint16_t h, bool fp16)
     return fp16 ? ks_fp16(h) : ks_bf16(h);
 }
 
-static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16)
+/* The same numbers in fp32. */
+static void *put_wide(struct kk *k, const double *values, uint64_t n)
+{
+    float *x = ARENA_NEW(k->a, float, n);
+
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = (float)values[i];
+    return kk_put(k, TAG_ACTIVATION, x, 4 * n);
+}
+
+static void mixes_of(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16,
+                     bool wide)
 {
     enum { FROM = 6 };
     double *x;
@@ -40,9 +51,12 @@ static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, b
                          .terms = terms,
                          .factor = terms > 1 ? 0.25f : 1,
                          .fp16 = fp16,
+                         .wide_from = wide,
                          .from_tag = TAG_ACTIVATION};
     struct tally want = {.launches = 1}, got;
 
+    if (wide)
+        a.from = put_wide(k, x, (uint64_t)FROM * width);
     for (uint32_t i = 0; i < rows * terms; i++)
         index[i] = (uint32_t)rng_below(&k->rng, FROM);
     a.index = kk_put(k, TAG_TABLES, index, 4ull * rows * terms);
@@ -64,6 +78,12 @@ static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, b
             assert_true(value(out[i], fp16) == sum);
         near(value(out[i], fp16), sum * (double)a.factor, 1e-5, fp16);
     }
+}
+
+static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16)
+{
+    mixes_of(k, rows, width, terms, fp16, false);
+    mixes_of(k, rows, width, terms, fp16, true);
 }
 
 static void mix(void **state)
@@ -133,6 +153,30 @@ static void noise(void **state)
     assert_true(same < N / 50);
 }
 
+/* The same numbers, not rounded. */
+static void noise_wide(void **state)
+{
+    enum { N = 256 };
+    struct kk *k = *state;
+    struct noise_args a = {.count = N, .seed = 5, .mean = 1, .spread = 3, .tag = TAG_WEIGHTS};
+    struct tally want = {.launches = 1, .unique_written_bytes = {[TAG_WEIGHTS] = 4 * N}};
+    uint16_t narrow[N];
+    float wide[N];
+
+    a.out = kk_new(k, TAG_WEIGHTS, 2 * N);
+    kk_ok(k, noise_run(k->d, &a));
+    kk_get(k, narrow, a.out, 2 * N);
+    a.out = kk_new(k, TAG_WEIGHTS, 4 * N);
+    a.wide = true;
+    device_tally_reset(k->d);
+    kk_ok(k, noise_run(k->d, &a));
+    noise_traffic(&a, &want.issued);
+    kk_tally(k, &want);
+    kk_get(k, wide, a.out, 4 * N);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(ks_bits_bf16((double)wide[i]), narrow[i]);
+}
+
 static void refusals(void **state)
 {
     struct kk *k = *state;
@@ -148,8 +192,8 @@ static void refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {kk_test(mix), kk_reversed(mix), kk_test(gelu),
-                                       kk_test(noise), kk_test(refusals)};
+    const struct CMUnitTest tests[] = {kk_test(mix),   kk_reversed(mix),    kk_test(gelu),
+                                       kk_test(noise), kk_test(noise_wide), kk_test(refusals)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
