@@ -27,6 +27,8 @@ static const char *check(const struct decode_args *a)
         bad = "1 to 256 splits";
     if (!bad && a->splits > 1 && !a->work)
         bad = "several splits need work memory";
+    if (!bad && !(a->cap >= 0.0f))
+        bad = "the cap must not be below 0";
     if (!bad && (uint64_t)a->c.heads * tiles_of(a) > 65535)
         bad = "too many heads";
     return bad;
@@ -88,6 +90,14 @@ static void block_traffic(const struct decode_args *a, uint32_t rows, uint32_t c
     t->useful_flop += (uint64_t)count * rows * 2 * (dk + dv);
     t->vector_flop += steps * 32 * (18 + 32 * v_units) + WARPS * 32 * (64 * v_units);
     t->exps += steps * 32 * 10 + WARPS * 32 * 2 * (WARPS + 1);
+    if (a->cap > 0.0f) {
+        t->vector_flop += steps * 32 * 16;
+        t->exps += steps * 32 * 8;
+    }
+    if (a->slopes) {
+        t->vector_flop += steps * 32 * 16;
+        t->read_bytes[TAG_TABLES] += steps * 4 * rows * 4;
+    }
 }
 
 static void out_traffic(const struct decode_args *a, uint32_t rows, uint32_t count,
@@ -133,6 +143,8 @@ void decode_traffic(const struct decode_args *a, const uint32_t *lengths, struct
                 t->read_bytes[TAG_TABLES] += DECODE_THREADS * 4;
                 if (count)
                     block_traffic(a, rows, count, t);
+                if (count && !p && a->sinks) /* by the 4 threads of a row */
+                    t->read_bytes[TAG_WEIGHTS] += 4 * (uint64_t)rows * 2;
                 out_traffic(a, rows, count, t);
             }
         }

@@ -16,15 +16,12 @@
  * K of the next step is under way while V of this one is used. */
 #include "kernels/dev.h"
 
-#include "kernels/decode.h"
+#include "kernels/bend_dev.h"
+#include "kernels/split_dev.h"
 #include "kernels/unit_dev.h"
 
 enum { WARPS = DECODE_THREADS / 32, ROWS = 16, STEP = 16 };
 enum { K_UNITS_MAX = CACHE_DIM_MAX / 32, V_UNITS_MAX = CACHE_DIM_MAX / 64 };
-
-#define NONE (-1.0f / 0.0f)
-#define LOG2E 1.4426950408889634f
-#define LN2 0.6931471805599453f
 
 /* What a kernel is made for; constants after inlining. */
 struct make {
@@ -55,6 +52,7 @@ struct state { /* rows g and g + 8 of this warp */
 struct values { /* of tokens 2q, 2q + 1, 2q + 8, 2q + 9 of a step */
     struct unit v[4][V_UNITS_MAX];
     float k_scale[4], v_scale[4];
+    uint32_t token[4];
     bool seen[4];
 };
 
@@ -256,8 +254,28 @@ DEV void load_v(struct lane *t, const struct decode_args *a, const struct job *j
                                             j->v_quantized);
         v->k_scale[e] = cache_scale(t, &a->c.k, &p, mk.k) * a->scale * LOG2E;
         v->v_scale[e] = cache_scale(t, &a->c.v, &p, mk.v);
+        v->token[e] = p.token;
         v->seen[e] = p.valid;
     }
+}
+
+/* The cap, and a slope along the tokens; x are in powers of 2, as they come. */
+DEV void bend(struct lane *t, const struct decode_args *a, const struct job *j,
+              const struct values *v, float x[2][4])
+{
+    UNROLL
+    for (uint32_t r = 0; r < 2; r++) {
+        uint32_t row = dev_lane(t) / 4 + 8 * r;
+        const float *slope = a->slopes && row < j->rows ? a->slopes + j->q_head + row : NULL;
+        struct bent b = bent_by(t, a->cap, slope, LOG2E);
+        UNROLL
+        for (uint32_t e = 0; e < 4; e++) {
+            float *at = &x[e / 2][2 * r + e % 2];
+            *at = bent_score(&b, *at, v->token[e / 2 * 2 + e % 2]);
+        }
+    }
+    dev_flop(t, (a->cap > 0.0f ? 16u : 0u) + (a->slopes ? 16u : 0u), 0);
+    dev_exps(t, a->cap > 0.0f ? 8 : 0);
 }
 
 DEV void one_step(struct lane *t, const struct decode_args *a, const struct job *j,
@@ -277,10 +295,13 @@ DEV void one_step(struct lane *t, const struct decode_args *a, const struct job 
     else
         load_v(t, a, j, mk, step, &v);
     UNROLL
-    for (uint32_t e = 0; e < 8; e++) {
-        uint32_t token = e / 4 * 2 + e % 2;
-        x[e / 4][e % 4] = v.seen[token] ? x[e / 4][e % 4] * v.k_scale[token] : NONE;
-    }
+    for (uint32_t e = 0; e < 8; e++)
+        x[e / 4][e % 4] *= v.k_scale[e / 4 * 2 + e % 2];
+    if (mk.any && (a->cap > 0.0f || a->slopes))
+        bend(t, a, j, &v, x);
+    UNROLL
+    for (uint32_t e = 0; e < 8; e++)
+        x[e / 4][e % 4] = v.seen[e / 4 * 2 + e % 2] ? x[e / 4][e % 4] : NONE;
     soften(t, mk, s, x);
     UNROLL
     for (uint32_t w = 0; w < 4; w++) {
@@ -341,17 +362,6 @@ DEV void merge(struct lane *t, const struct decode_args *a, const struct make mk
     }
 }
 
-/* Where the parts of a query head begin in `work`: first all pairs (m, l), then all vectors. */
-DEV uint64_t part_of(const struct decode_args *a, uint32_t sequence, uint32_t q_head)
-{
-    return ((uint64_t)sequence * a->q_heads + q_head) * a->splits;
-}
-
-DEV float *vectors_of(const struct decode_args *a)
-{
-    return (float *)a->work + (uint64_t)a->c.sequences * a->q_heads * a->splits * 2;
-}
-
 DEV void store_sums(struct lane *t, const struct decode_args *a, const struct job *j,
                     const struct shared *sh)
 {
@@ -381,12 +391,6 @@ DEV void store_part(struct lane *t, const struct decode_args *a, const struct jo
     }
 }
 
-/* ln(sum 2^x) from the largest x and the sum relative to it; minus infinity of nothing. */
-DEV float log_sum(float most, float sum)
-{
-    return sum > 0.0f ? (most + log2f(sum)) * LN2 : NONE;
-}
-
 DEV void store_out(struct lane *t, const struct decode_args *a, const struct job *j,
                    const struct shared *sh, bool fp16)
 {
@@ -410,6 +414,31 @@ DEV void store_out(struct lane *t, const struct decode_args *a, const struct job
     }
 }
 
+/* Sums begin with the sinks, where there are any: in one warp of one of the blocks. */
+DEV void begin(struct lane *t, const struct decode_args *a, const struct job *j,
+               const struct make mk, struct state *s)
+{
+    bool sinks = a->sinks && !dev_warp(t) && !dev_block(t, 0);
+
+    UNROLL
+    for (uint32_t n = 0; n < 8 * mk.v_units; n++) {
+        UNROLL
+        for (uint32_t e = 0; e < 4; e++)
+            s->o[n][e] = 0.0f;
+    }
+    UNROLL
+    for (uint32_t r = 0; r < 2; r++) {
+        uint32_t row = dev_lane(t) / 4 + 8 * r;
+        s->m[r] = -3.4e38f; /* finite, so that a difference of two is a number */
+        s->l[r] = 0.0f;
+        if (!sinks || row >= j->rows)
+            continue;
+        uint16_t sink = dev_load16(t, (const uint16_t *)a->sinks + j->q_head + row);
+        s->m[r] = dev_from_16(sink, mk.fp16) * LOG2E;
+        s->l[r] = dev_lane(t) % 4 ? 0.0f : 1.0f;
+    }
+}
+
 DEV void decode_body(struct lane *t, const struct decode_args *a, const struct make mk)
 {
     struct shared *sh = (struct shared *)dev_shared(t);
@@ -417,14 +446,7 @@ DEV void decode_body(struct lane *t, const struct decode_args *a, const struct m
     struct state s;
 
     if (j.count) {
-        UNROLL
-        for (uint32_t n = 0; n < 8 * mk.v_units; n++) {
-            UNROLL
-            for (uint32_t e = 0; e < 4; e++)
-                s.o[n][e] = 0.0f;
-        }
-        s.m[0] = s.m[1] = -3.4e38f; /* finite, so that a difference of two is a number */
-        s.l[0] = s.l[1] = 0.0f;
+        begin(t, a, &j, mk, &s);
         load_q(t, a, &j, mk, &s);
         if (mk.ahead)
             load_k(t, a, &j, mk, dev_warp(t), &s);
@@ -528,6 +550,7 @@ LAUNCHER(decode)
 {
     const struct decode_args *a = (const struct decode_args *)args;
     enum store k = a->c.k.store;
+    bool bends = a->cap > 0.0f || a->slopes;
     uint32_t group = a->q_heads / a->c.heads, dim = a->c.k.dim;
     struct shape s = {{a->splits, a->c.heads * ((group + ROWS - 1) / ROWS), a->c.sequences},
                       DECODE_THREADS,
@@ -536,7 +559,7 @@ LAUNCHER(decode)
     if (k != STORE_FP16 && dev_capability(self) < 80)
         return dev_refuse(self, DEVICE_UNSUPPORTED,
                           "decode: bf16 products need compute capability 8.0; use fp16");
-    if (k == STORE_BF16 && a->c.v.store == k && dim == a->c.v.dim && dim != 128) {
+    if (!bends && k == STORE_BF16 && a->c.v.store == k && dim == a->c.v.dim && dim != 128) {
         if (dim == 64)
             return LAUNCH(decode_bf16_64, s, a);
         if (dim == 256)
@@ -544,7 +567,7 @@ LAUNCHER(decode)
     }
     if (dim > 128 || a->c.v.dim > 128)
         return LAUNCH(decode_any_256, s, a);
-    if (dim != 128 || a->c.v.dim != 128 || a->c.v.store != k)
+    if (bends || dim != 128 || a->c.v.dim != 128 || a->c.v.store != k)
         return LAUNCH(decode_any_128, s, a);
     switch (k) {
     case STORE_BF16: return LAUNCH(decode_bf16_128, s, a);

@@ -2,9 +2,12 @@
  *
  *     out[s][h] = sum over visible tokens i of softmax_i(scale * q[s][h] . k_i) v_i
  *
- * with the K/V head h / (q_heads / heads). The cache is that of the layer's source: its own, or
- * another layer's (any sharing map). Rows that eviction dropped are not in the cache any more;
- * ragged views hold other rows for each head. A head that sees nothing gives zeros.
+ * with the K/V head h / (q_heads / heads). With `cap` the product becomes cap * tanh(product /
+ * cap), with `slopes` slope[h] * i is added (ALiBi up to a constant of the query), and with
+ * `sinks` the softmax has exp(sink[h]) more in its denominator. The cache is that of the
+ * layer's source: its own, or another layer's (any sharing map). Rows that eviction dropped are
+ * not in the cache any more; ragged views hold other rows for each head. A head that sees
+ * nothing gives zeros.
  *
  * A sequence's rows are split over blocks (flash decoding); with splits > 1 the parts go
  * through `work` and a second kernel combines them. Every 16 query heads of a K/V head read its
@@ -22,8 +25,8 @@ struct decode_args {
     const void *q;          /* [sequences][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
     void *out;              /* [sequences][q_heads][v.dim] of the same type */
     void *work;             /* decode_work_bytes, fp32; NULL when splits is 1 */
-    float *lse;             /* [sequences][q_heads] ln(sum of exp(scale * q . k)); NULL: not
-                               wanted */
+    float *lse;             /* [sequences][q_heads] ln of the softmax's denominator, of the
+                               sum of exp(scale * q . k); NULL: not wanted */
     uint32_t q_heads;       /* a multiple of c.heads */
     uint32_t splits;        /* 1..DECODE_SPLITS_MAX blocks share the rows of a head */
     uint32_t hidden_tokens; /* newest rows that the query must not see: 1 where the diagonal is
@@ -31,6 +34,10 @@ struct decode_args {
     uint32_t window_tokens; /* only the last so many of the others; 0 = all */
     uint32_t sink_tokens;   /* and the first so many */
     float scale;
+    float cap;           /* 0: none. source: arXiv:2408.00118, section 2 */
+    const float *slopes; /* [q_heads]; NULL: none. source: arXiv:2108.12409 */
+    const void *sinks;   /* [q_heads] of the type of q, TAG_WEIGHTS; NULL: none. source: gpt-oss
+                            model card, arXiv:2508.10925 */
 };
 
 /* Rows of a head that the query sees, of `length` stored: tokens [0, sinks) and

@@ -18,6 +18,8 @@
     X(norm)                                                                                    \
     X(rope)                                                                                    \
     X(swiglu)                                                                                  \
+    X(scale)                                                                                   \
+    X(logits)                                                                                  \
     X(argmax)                                                                                  \
     X(norms)                                                                                   \
     X(select)                                                                                  \

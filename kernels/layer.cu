@@ -1,5 +1,5 @@
-/* The small kernels of a layer. norm and argmax: a block a row. rope and swiglu: a thread a
- * unit of 16 or 8 elements, wherever it lies. */
+/* The small kernels of a layer. norm and argmax: a block a row. rope, swiglu and scale: a
+ * thread a unit of 16 or 8 elements, wherever it lies. logits: a thread each. */
 #include "kernels/dev.h"
 
 #include "kernels/layer.h"
@@ -7,6 +7,7 @@
 enum { WARPS = LAYER_THREADS / 32 };
 
 #define NONE (-3.4e38f)
+#define LOG2E 1.4426950408889634f
 
 struct eight {
     float x[8];
@@ -61,12 +62,21 @@ DEV float block_sum(struct lane *t, float x, float *room)
     return sum;
 }
 
-/* s is read back as stored, so that both passes see the same numbers. */
-DEV void norm_body(struct lane *t, const struct norm_args *a)
+/* Of this thread's elements the sum, or the sum of their squares about `mean`. */
+DEV float norm_part(const struct eight *e, float mean, bool squares)
 {
-    uint64_t row = (uint64_t)dev_block(t, 0) * a->width;
-    const void *s = a->residual ? a->residual : a->x;
-    float squares = 0.0f, factor;
+    float sum = 0.0f;
+
+    UNROLL
+    for (uint32_t j = 0; j < 8; j++)
+        sum = squares ? dev_fma(e->x[j] - mean, e->x[j] - mean, sum) : sum + e->x[j];
+    return sum;
+}
+
+/* s, which is left in the residual; of it the sum where it is centred, else that of squares. */
+DEV float norm_first(struct lane *t, const struct norm_args *a, uint64_t row)
+{
+    float sum = 0.0f;
 
     for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
         struct eight e = load_eight(t, a->x, row + i, a->fp16);
@@ -74,29 +84,65 @@ DEV void norm_body(struct lane *t, const struct norm_args *a)
             struct eight r = load_eight(t, a->residual, row + i, a->fp16);
             UNROLL
             for (uint32_t j = 0; j < 8; j++) {
-                uint32_t sum = dev_pack_16(e.x[j] + r.x[j], 0.0f, a->fp16);
-                e.x[j] = dev_from_16((uint16_t)sum, a->fp16);
+                uint32_t rounded = dev_pack_16(e.x[j] + r.x[j], 0.0f, a->fp16);
+                e.x[j] = dev_from_16((uint16_t)rounded, a->fp16);
             }
             store_eight(t, a->residual, row + i, &e, a->fp16);
             dev_flop(t, 8, 0);
         }
-        UNROLL
-        for (uint32_t j = 0; j < 8; j++)
-            squares = dev_fma(e.x[j], e.x[j], squares);
-        dev_flop(t, 16, 0);
+        sum += norm_part(&e, 0.0f, !a->centred);
+        dev_flop(t, a->centred ? 8 : 16, 0);
     }
-    squares = block_sum(t, squares, (float *)dev_shared(t));
-    factor = 1.0f / sqrtf(squares / (float)a->width + a->epsilon);
+    return sum;
+}
+
+DEV struct eight norm_vector(struct lane *t, const struct norm_args *a, const void *p,
+                             uint32_t i)
+{
+    return a->wide_weight ? load_wide(t, p, i) : load_eight(t, p, i, a->fp16);
+}
+
+DEV void norm_last(struct lane *t, const struct norm_args *a, uint64_t row, float mean,
+                   float factor)
+{
+    const void *s = a->residual ? a->residual : a->x;
+
     for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
         struct eight e = load_eight(t, s, row + i, a->fp16);
-        struct eight w =
-            a->wide_weight ? load_wide(t, a->weight, i) : load_eight(t, a->weight, i, a->fp16);
+        struct eight w = {{1, 1, 1, 1, 1, 1, 1, 1}}, b = {{0, 0, 0, 0, 0, 0, 0, 0}};
+        if (a->weight)
+            w = norm_vector(t, a, a->weight, i);
+        if (a->bias)
+            b = norm_vector(t, a, a->bias, i);
         UNROLL
         for (uint32_t j = 0; j < 8; j++)
-            e.x[j] = e.x[j] * factor * w.x[j];
-        dev_flop(t, 16, 0);
+            e.x[j] = (e.x[j] - mean) * factor * w.x[j] + b.x[j];
+        dev_flop(t, 8 + (a->centred ? 8u : 0u) + (a->weight ? 8u : 0u) + (a->bias ? 8u : 0u),
+                 0);
         store_eight(t, a->out, row + i, &e, a->fp16);
     }
+}
+
+/* s is read back as stored, so that all passes see the same numbers. The spread is taken about
+ * the mean: a difference of sums would lose it where the mean is large. */
+DEV void norm_body(struct lane *t, const struct norm_args *a)
+{
+    uint64_t row = (uint64_t)dev_block(t, 0) * a->width;
+    const void *s = a->residual ? a->residual : a->x;
+    float *room = (float *)dev_shared(t), mean = 0.0f;
+    float squares = block_sum(t, norm_first(t, a, row), room);
+
+    if (a->centred) {
+        mean = squares / (float)a->width;
+        squares = 0.0f;
+        for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
+            struct eight e = load_eight(t, s, row + i, a->fp16);
+            squares += norm_part(&e, mean, true);
+            dev_flop(t, 24, 0);
+        }
+        squares = block_sum(t, squares, room + WARPS);
+    }
+    norm_last(t, a, row, mean, 1.0f / sqrtf(squares / (float)a->width + a->epsilon));
 }
 
 /* x0 y0 x1 y1 ... in x and y together to x and y apart, or back. */
@@ -159,10 +205,68 @@ DEV void swiglu_body(struct lane *t, const struct swiglu_args *a)
     struct eight u = load_eight(t, a->gate_up, (row * 2 + 1) * a->width + first, a->fp16);
     UNROLL
     for (uint32_t i = 0; i < 8; i++)
-        g.x[i] = g.x[i] / (1.0f + dev_exp2(g.x[i] * -1.4426950408889634f)) * u.x[i];
+        g.x[i] = g.x[i] / (1.0f + dev_exp2(g.x[i] * -LOG2E)) * u.x[i];
     dev_exps(t, 8);
     dev_flop(t, 16, 0);
     store_eight(t, a->out, row * a->width + first, &g, a->fp16);
+}
+
+DEV float opened(float gate, bool plain)
+{
+    return plain ? gate : 1.0f / (1.0f + dev_exp2(gate * -LOG2E));
+}
+
+DEV void scale_body(struct lane *t, const struct scale_args *a)
+{
+    uint64_t at = ((uint64_t)dev_block(t, 0) * LAYER_THREADS + dev_thread(t)) * 8;
+    uint64_t width = (uint64_t)a->heads * a->dim, row = at / width, column = at % width;
+    const uint16_t *gate = (const uint16_t *)a->gate + row * a->stride;
+    struct eight x, g;
+
+    if (row >= a->rows)
+        return;
+    x = load_eight(t, a->x, at, a->fp16);
+    if (a->each) {
+        g = load_eight(t, gate, column, a->fp16);
+        UNROLL
+        for (uint32_t i = 0; i < 8; i++)
+            g.x[i] = opened(g.x[i], a->plain);
+    } else {
+        g.x[0] = dev_from_16(dev_load16(t, gate + column / a->dim), a->fp16);
+        g.x[0] = opened(g.x[0], a->plain);
+        UNROLL
+        for (uint32_t i = 1; i < 8; i++)
+            g.x[i] = g.x[0];
+    }
+    UNROLL
+    for (uint32_t i = 0; i < 8; i++)
+        x.x[i] *= g.x[i];
+    if (!a->plain)
+        dev_exps(t, a->each ? 8 : 1);
+    dev_flop(t, 8, 0);
+    store_eight(t, a->x, at, &x, a->fp16);
+}
+
+/* tanh(y) = 1 - 2 / (1 + exp(2 y)) */
+DEV void logits_body(struct lane *t, const struct logits_args *a)
+{
+    uint64_t unit = (uint64_t)dev_block(t, 0) * LAYER_THREADS + dev_thread(t);
+    uint64_t row = unit / a->width, column = unit % a->width;
+    float *at = a->x + row * a->stride + column, x;
+
+    if (row >= a->rows)
+        return;
+    x = dev_load_float(t, at);
+    if (a->bias) {
+        x += dev_from_16(dev_load16(t, (const uint16_t *)a->bias + column), a->fp16);
+        dev_flop(t, 1, 0);
+    }
+    if (a->cap > 0.0f) {
+        x = a->cap - 2.0f * a->cap / (1.0f + dev_exp2(x * (2.0f * LOG2E / a->cap)));
+        dev_flop(t, 2, 0);
+        dev_exps(t, 1);
+    }
+    dev_store_float(t, at, x);
 }
 
 /* The largest of the warp, and of its equals the smallest index (exact in fp32 up to 2^24). */
@@ -177,14 +281,15 @@ DEV void warp_argmax(struct lane *t, float *value, float *index)
 DEV void argmax_body(struct lane *t, const struct argmax_args *a)
 {
     float *values = (float *)dev_shared(t), *indices = values + WARPS;
-    const float *row = a->logits + (uint64_t)dev_block(t, 0) * a->width;
+    uint64_t stride = a->stride ? a->stride : a->width;
+    const float *row = a->logits + dev_block(t, 0) * stride;
     float value = NONE, index = (float)(4 * dev_thread(t));
 
     for (uint32_t i = 4 * dev_thread(t); i < a->width; i += 4 * LAYER_THREADS) {
         struct vec128 v = dev_load128(t, row + i);
         UNROLL
         for (uint32_t j = 0; j < 4; j++)
-            if (dev_float(v.w[j]) > value) {
+            if (i + j < a->width && dev_float(v.w[j]) > value) {
                 value = dev_float(v.w[j]);
                 index = (float)(i + j);
             }
@@ -208,6 +313,8 @@ DEV void argmax_body(struct lane *t, const struct argmax_args *a)
 KERNEL(norm_kernel, LAYER_THREADS, struct norm_args, norm_body(t, a))
 KERNEL(rope_kernel, LAYER_THREADS, struct rope_args, rope_body(t, a))
 KERNEL(swiglu_kernel, LAYER_THREADS, struct swiglu_args, swiglu_body(t, a))
+KERNEL(scale_kernel, LAYER_THREADS, struct scale_args, scale_body(t, a))
+KERNEL(logits_kernel, LAYER_THREADS, struct logits_args, logits_body(t, a))
 KERNEL(argmax_kernel, LAYER_THREADS, struct argmax_args, argmax_body(t, a))
 
 static struct shape shape_of(uint64_t blocks)
@@ -244,6 +351,22 @@ LAUNCHER(swiglu)
     struct shape s = shape_of(blocks_of((uint64_t)a->rows * (a->width / 8)));
 
     return LAUNCH(swiglu_kernel, s, a);
+}
+
+LAUNCHER(scale)
+{
+    const struct scale_args *a = (const struct scale_args *)args;
+    struct shape s = shape_of(blocks_of((uint64_t)a->rows * a->heads * (a->dim / 8)));
+
+    return LAUNCH(scale_kernel, s, a);
+}
+
+LAUNCHER(logits)
+{
+    const struct logits_args *a = (const struct logits_args *)args;
+    struct shape s = shape_of(blocks_of((uint64_t)a->rows * a->width));
+
+    return LAUNCH(logits_kernel, s, a);
 }
 
 LAUNCHER(argmax)

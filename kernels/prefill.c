@@ -18,6 +18,10 @@ static const char *check(const struct prefill_args *a)
         bad = "the longest chunk must have 1 to 2147483647 rows, counted by query heads";
     if (!bad && !(a->scale > 0.0f))
         bad = "the scale must be above 0";
+    if (!bad && !(a->cap >= 0.0f))
+        bad = "the cap must not be below 0";
+    if (!bad && a->chunk_tokens && a->window_tokens)
+        bad = "a window or chunks, not both";
     if (!bad && a->c.heads > 65535)
         bad = "too many heads";
     return bad;
@@ -84,6 +88,14 @@ static void math_traffic(const struct prefill_args *a, uint64_t tokens, struct t
     t->vector_flop += scores * (3 + scaled);
     t->vector_flop += steps * w.rows * 4 * (5 + 4 * v_units); /* 4 threads a row */
     t->exps += scores + steps * w.rows * 4;
+    if (a->cap > 0.0f) {
+        t->vector_flop += scores * 2;
+        t->exps += scores;
+    }
+    if (a->slopes) {
+        t->vector_flop += scores * 2;
+        t->read_bytes[TAG_TABLES] += steps * w.rows * 4 * 4;
+    }
 }
 
 static void tile_traffic(const struct prefill_args *a, const struct chunk *c, uint32_t first,
@@ -101,6 +113,7 @@ static void tile_traffic(const struct prefill_args *a, const struct chunk *c, ui
         t->read_bytes[TAG_ACTIVATION] += (uint64_t)rows * a->c.k.dim * 2;
     t->written_bytes[TAG_ACTIVATION] += rows * (dv * 2 + (a->lse ? 4 : 0));
     t->vector_flop += rows * dv;
+    t->read_bytes[TAG_WEIGHTS] += a->sinks ? rows * 2 : 0;
     side_traffic(a, false, c, &s, t);
     side_traffic(a, true, c, &s, t);
     math_traffic(a, tokens, t);

@@ -16,167 +16,8 @@
  * and P. In comments g = lane / 4, q = lane % 4. */
 #include "kernels/dev.h"
 
-#include <assert.h>
-
-#include "kernels/cache_dev.h"
-#include "kernels/prefill.h"
-#include "kernels/unit_dev.h"
-
-enum { WARPS = PREFILL_THREADS / 32, PIECE_THREADS = 8, KEYS_MAX = 64, M_TILES_MAX = 2 };
-enum { ROWS_MAX = 16 * WARPS * M_TILES_MAX, V_UNITS_MAX = CACHE_DIM_MAX / 16 };
-enum { LOAD_ROWS = PREFILL_THREADS / PIECE_THREADS };
-
-#define NONE (-1.0f / 0.0f)
-#define LOG2E 1.4426950408889634f
-#define LN2 0.6931471805599453f
-
-/* What a kernel is made for; constants after inlining, but for the formats and the units of
- * those kernels that take any. */
-struct make {
-    enum store k, v;
-    uint32_t m_tiles, keys;
-    uint32_t k_units, v_units; /* of 16 elements */
-    uint32_t k_room, v_room;   /* the most of them; constants */
-    bool fp16;
-};
-
-struct row { /* of the tile: a query head of a token */
-    struct prefill_view sees;
-    uint32_t at; /* in q, out and lse */
-    float m;     /* its largest score so far */
-};
-
-struct plan { /* of this block */
-    struct head_at head;
-    uint32_t length, rows;
-    struct prefill_view some;    /* tokens that some row sees: sinks, start to end */
-    uint32_t count;              /* and how many */
-    uint32_t all_start, all_end; /* tokens that every row sees, besides sinks */
-};
-
-struct shared { /* then the tiles. What is used once a step is here to keep registers free */
-    struct plan plan;
-    struct row row[ROWS_MAX];
-    float l[2 * M_TILES_MAX][PREFILL_THREADS]; /* sums of probabilities, by thread */
-    uint64_t key[2][KEYS_MAX];                 /* rows of the cache, for a step and the next */
-    float k_scale[2][KEYS_MAX], v_scale[2][KEYS_MAX];
-};
-
-enum { SHARED_BYTES = (sizeof(struct shared) + 15) / 16 * 16 };
-/* The largest tiles: heads of 192 and 128 elements, and fp16 heads of 128. */
-static_assert(SHARED_BYTES + 2 * ((128 + 64) * 200 + 64 * 136) <= 99 * 1024, "sm_86, sm_120");
-static_assert(SHARED_BYTES + 2 * ((128 + 32) * 136 + 32 * 136) <= 64 * 1024, "sm_75");
-
-struct job {
-    const struct prefill_args *a;
-    struct shared *sh;
-    uint16_t *q, *k, *v; /* the tiles */
-};
-
-struct state {
-    float x[M_TILES_MAX][KEYS_MAX / 8][4]; /* scores of a step, then probabilities */
-    float o[M_TILES_MAX][2 * V_UNITS_MAX][4];
-    uint32_t step;
-};
-
-/* Elements from one row of a tile to the next. */
-DEV_SHARED uint32_t stride_of(uint32_t units)
-{
-    return 16 * units + 8;
-}
-
-DEV struct job job_of(struct lane *t, const struct prefill_args *a, const struct make mk)
-{
-    struct shared *sh = (struct shared *)dev_shared(t);
-    uint32_t stride = stride_of(mk.k_units);
-    uint16_t *q = (uint16_t *)sh + SHARED_BYTES / 2, *k = q + 16 * WARPS * mk.m_tiles * stride;
-    struct job j = {a, sh, q, k, k + mk.keys * stride};
-
-    return j;
-}
-
-/* The token at a place among those that some row sees. */
-DEV uint32_t token_of(const struct prefill_view *some, uint32_t at)
-{
-    return at < some->sinks ? at : at + (some->start - some->sinks);
-}
-
-/* Thread 0 fills in the plan and thread i row i of the tile; others see them after a barrier.
- * False: the block has no rows. Rows of a chunk are counted over tokens and query heads. */
-DEV bool prepare(struct lane *t, const struct job *j, const struct make mk)
-{
-    const struct prefill_args *a = j->a;
-    uint32_t tile_rows = 16 * WARPS * mk.m_tiles, group = a->q_heads / a->c.heads;
-    uint32_t sequence = dev_block(t, 2), head = dev_block(t, 1), me = dev_thread(t);
-    uint32_t first = dev_load32(t, a->first + sequence);
-    uint32_t total = (dev_load32(t, a->first + sequence + 1) - first) * group;
-    uint32_t from = (dev_blocks(t, 0) - 1 - dev_block(t, 0)) * tile_rows; /* most work first */
-    uint32_t last = from + tile_rows < total ? from + tile_rows - 1 : total - (total > 0),
-             i = from + me;
-    uint64_t slot = cache_slot_of(&a->c, sequence, head);
-    uint32_t offset, length;
-
-    if (from >= total)
-        return false;
-    offset = dev_load32(t, a->offset + slot);
-    length = dev_load32(t, a->c.lengths + slot);
-    if (!me) {
-        struct prefill_view low = prefill_sees(a, offset, length, from / group);
-        struct prefill_view high = prefill_sees(a, offset, length, last / group);
-        struct plan p = {cache_head(&a->c, sequence, head),
-                         length,
-                         last + 1 - from,
-                         low,
-                         0,
-                         high.start,
-                         low.end};
-        p.some.end = high.end;
-        p.count = low.sinks + high.end - low.start;
-        j->sh->plan = p;
-    }
-    if (me < tile_rows) {
-        struct row r = {{0, 0, 0}, 0, NONE};
-        if (i <= last)
-            r.sees = prefill_sees(a, offset, length, i / group);
-        r.at = (first + i / group) * a->q_heads + head * group + i % group;
-        j->sh->row[me] = r;
-    }
-    UNROLL
-    for (uint32_t n = 0; n < 2 * mk.m_tiles; n++)
-        j->sh->l[n][me] = 0.0f;
-    return true;
-}
-
-/* The page of this thread's token in `step`; 0 for threads that have none. */
-DEV uint32_t find_page(struct lane *t, const struct job *j, const struct make mk, uint32_t step)
-{
-    const struct plan *p = &j->sh->plan;
-    uint32_t at = step * mk.keys + dev_thread(t);
-
-    if (dev_thread(t) >= mk.keys || at >= p->count)
-        return 0;
-    return dev_load32(t, p->head.table + token_of(&p->some, at) / j->a->c.page_tokens);
-}
-
-/* Leaves where the token lies, and its scales, to the others. */
-DEV void put(struct lane *t, const struct job *j, const struct make mk, uint32_t step,
-             uint32_t page)
-{
-    const struct plan *p = &j->sh->plan;
-    const struct cache_view *c = &j->a->c;
-    uint32_t i = dev_thread(t), slot = step % 2, at = step * mk.keys + i;
-    struct place to = {0, token_of(&p->some, at), at < p->count};
-
-    if (i >= mk.keys)
-        return;
-    to.row = ((uint64_t)page * p->head.page_heads + p->head.head) * c->page_tokens +
-             to.token % c->page_tokens;
-    j->sh->key[slot][i] = to.row;
-    if (store_bits(mk.k) == 8)
-        j->sh->k_scale[slot][i] = cache_scale(t, &c->k, &to, mk.k);
-    if (store_bits(mk.v) == 8)
-        j->sh->v_scale[slot][i] = cache_scale(t, &c->v, &to, mk.v);
-}
+#include "kernels/bend_dev.h"
+#include "kernels/prefill_dev.h"
 
 /* A row of 16-bit elements into a tile, by 8 threads; NULL: zeros. */
 DEV void fetch_row(struct lane *t, uint16_t *to, const uint16_t *from, uint32_t dim,
@@ -202,8 +43,8 @@ DEV void load_q(struct lane *t, const struct job *j, const struct make mk)
     for (uint32_t i = 0; i < 16 * WARPS * mk.m_tiles / LOAD_ROWS; i++) {
         uint32_t row = dev_thread(t) / PIECE_THREADS + LOAD_ROWS * i;
         const uint16_t *from = (const uint16_t *)j->a->q + (uint64_t)j->sh->row[row].at * dim;
-        fetch_row(t, j->q + row * stride_of(mk.k_units), row < j->sh->plan.rows ? from : NULL,
-                  dim, mk.k_units);
+        fetch_row(t, j->q + row * prefill_stride(mk.k_units),
+                  row < j->sh->plan.rows ? from : NULL, dim, mk.k_units);
     }
 }
 
@@ -244,7 +85,7 @@ DEV void load_tile(struct lane *t, const struct job *j, const struct make mk, ui
     for (uint32_t i = 0; i < mk.keys / LOAD_ROWS; i++) {
         uint32_t row = dev_thread(t) / PIECE_THREADS + LOAD_ROWS * i;
         uint32_t at = step * mk.keys + row, dim = o.side->dim;
-        uint16_t *to = o.tile + row * stride_of(o.units);
+        uint16_t *to = o.tile + row * prefill_stride(o.units);
         struct place from = {j->sh->key[step % 2][row], token_of(&p->some, at), at < p->count};
         const uint16_t *codes = (const uint16_t *)o.side->codes + from.row * dim;
         if (store_bits(o.store) == 16)
@@ -267,7 +108,7 @@ DEV void product(struct lane *t, const struct make mk, float *c, const uint32_t 
 /* x[m][n][e]: row 16 m + g + 8 (e / 2) of the warp, token 8 n + 2 q + e % 2 of the step. */
 DEV void scores(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    uint32_t stride = stride_of(mk.k_units), lane = dev_lane(t);
+    uint32_t stride = prefill_stride(mk.k_units), lane = dev_lane(t);
     const uint16_t *q = j->q + (16 * mk.m_tiles * dev_warp(t) + lane % 16) * stride;
     const uint16_t *k = j->k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8;
 
@@ -323,6 +164,24 @@ DEV void scale_columns(struct lane *t, const struct make mk, const float *scale,
     dev_flop(t, mk.m_tiles * mk.keys / 2, 0);
 }
 
+/* The cap, and a slope along the tokens; x is still to be scaled. */
+DEV void bend_row(struct lane *t, const struct job *j, const struct make mk, struct state *s,
+                  uint32_t i)
+{
+    const struct prefill_args *a = j->a;
+    uint32_t head = j->sh->row[row_of(t, mk, i)].at % a->q_heads;
+    struct bent b = bent_by(t, a->cap, a->slopes ? a->slopes + head : NULL, 1.0f / a->scale);
+
+    UNROLL
+    for (uint32_t n = 0; n < mk.keys / 4; n++) {
+        float *x = &s->x[i / 2][n / 2][2 * (i % 2) + n % 2];
+        uint32_t at = s->step * mk.keys + column(t, n / 2, n % 2);
+        *x = bent_score(&b, *x, token_of(&j->sh->plan.some, at));
+    }
+    dev_flop(t, (a->cap > 0.0f ? mk.keys / 2 : 0) + (a->slopes ? mk.keys / 2 : 0), 0);
+    dev_exps(t, a->cap > 0.0f ? mk.keys / 4 : 0);
+}
+
 /* Nothing to mask: every row sees every token of the step. */
 DEV bool is_clear(const struct job *j, const struct make mk, uint32_t step)
 {
@@ -363,6 +222,8 @@ DEV void mask(struct lane *t, const struct job *j, const struct make mk, struct 
 
     UNROLL
     for (uint32_t i = 0; i < 2 * mk.m_tiles; i++) {
+        if (mk.bends && (j->a->cap > 0.0f || j->a->slopes))
+            bend_row(t, j, mk, s, i);
         if (!clear)
             mask_row(t, j, mk, s, i);
         else if (row_of(t, mk, i) < j->sh->plan.rows)
@@ -411,7 +272,7 @@ DEV void soften_row(struct lane *t, const struct job *j, const struct make mk, s
 
 DEV void add_values(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    uint32_t stride = stride_of(mk.v_units), lane = dev_lane(t);
+    uint32_t stride = prefill_stride(mk.v_units), lane = dev_lane(t);
     const uint16_t *v = j->v + lane % 16 * stride + lane / 16 * 8;
 
     UNROLL
@@ -514,7 +375,7 @@ DEV struct make made_for(enum store store, uint32_t dk, uint32_t dv)
 {
     bool fp16 = store == STORE_FP16, tall = dk <= 192 && dv <= 128;
     uint32_t keys = fp16 ? (tall ? 32u : 16u) : (tall ? 64u : 32u), k = dk / 16, v = dv / 16;
-    struct make mk = {store, store, tall ? 2u : 1u, keys, k, v, k, v, fp16};
+    struct make mk = {store, store, tall ? 2u : 1u, keys, k, v, k, v, fp16, false};
 
     return mk;
 }
@@ -526,6 +387,7 @@ DEV struct make made_up_to(const struct prefill_args *a, enum store like, uint32
     struct make mk = made_for(like, dk, dv);
 
     mk.keys = mk.keys == 64 ? 32 : mk.keys; /* decoding takes registers */
+    mk.bends = true;
     mk.k_units = (a->c.k.dim + 15) / 16;
     mk.v_units = (a->c.v.dim + 15) / 16;
     mk.k = mk.fp16 ? like : a->c.k.store;
@@ -548,8 +410,8 @@ PREFILL(prefill_fp16, made_up_to(a, STORE_FP16, 256, 256))
 static struct shape shape_of(const struct prefill_args *a)
 {
     struct prefill_tile w = prefill_tile(a);
-    uint32_t k_stride = stride_of((a->c.k.dim + 15) / 16), group = a->q_heads / a->c.heads;
-    uint32_t v_stride = stride_of((a->c.v.dim + 15) / 16);
+    uint32_t k_stride = prefill_stride((a->c.k.dim + 15) / 16), group = a->q_heads / a->c.heads;
+    uint32_t v_stride = prefill_stride((a->c.v.dim + 15) / 16);
     uint32_t elements = (w.rows + w.keys) * k_stride + w.keys * v_stride;
     struct shape s = {{(a->longest * group + w.rows - 1) / w.rows, a->c.heads, a->c.sequences},
                       PREFILL_THREADS,

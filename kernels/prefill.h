@@ -3,14 +3,17 @@
  *
  *     out[r][h] = sum over visible tokens j of softmax_j(scale * q[r][h] . k_j) v_j
  *
- * with the K/V head h / (q_heads / heads). The chunks of the sequences follow each other in q
- * and out; sequence s has rows first[s] .. first[s + 1] - 1. Keys and values are in the cache
- * of the layer's source (any sharing map), those of the chunk's own tokens included: they were
- * appended before. Query i of a chunk belongs to row offset + i of the cache, and sees
+ * with the K/V head h / (q_heads / heads); cap, slopes and sinks are as in decode.h. The chunks
+ * of the sequences follow each other in q and out; sequence s has rows first[s] .. first[s + 1]
+ * - 1. Keys and values are in the cache of the layer's source (any sharing map), those of the
+ * chunk's own tokens included: they were appended before. Query i of a chunk belongs to row
+ * offset + i of the cache, and sees
  *
  *     end = offset + i + 1 - hidden_tokens         tokens j < end that are stored,
  *     window_tokens > 0                            of them j >= end - window_tokens
  *     sink_tokens                                  and j < sink_tokens
+ *     chunk_tokens > 0                             of them those of the query's own stretch of
+ *                                                  so many tokens, from 0 on (Llama 4)
  *
  * A query that sees nothing gives zeros. Sums are in fp32, products in bf16, or in fp16 where
  * the cache is fp16.
@@ -32,7 +35,8 @@ struct prefill_args {
     struct cache_view c;    /* lengths: rows stored, normally offset + rows of the chunk */
     const void *q;          /* [rows][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
     void *out;              /* [rows][q_heads][v.dim] of the same type */
-    float *lse;             /* [rows][q_heads] ln(sum of exp(scale * q . k)), or NULL */
+    float *lse;             /* [rows][q_heads] ln of the softmax's denominator, of the sum of
+                               exp(scale * q . k), or NULL */
     const uint32_t *first;  /* [sequences + 1], ascending from 0 */
     const uint32_t *offset; /* as c.lengths: index of the chunk's first token */
     uint32_t q_heads;       /* a multiple of c.heads */
@@ -40,7 +44,11 @@ struct prefill_args {
     uint32_t hidden_tokens; /* 0, or 1 where the diagonal is masked */
     uint32_t window_tokens; /* 0 = all */
     uint32_t sink_tokens;   /* only with a window */
+    uint32_t chunk_tokens;  /* 0 = all; not with a window */
     float scale;            /* above 0 */
+    float cap;              /* 0: none */
+    const float *slopes;    /* [q_heads], or NULL */
+    const void *sinks;      /* [q_heads] of the type of q, TAG_WEIGHTS, or NULL */
 };
 
 /* Head sizes that have a kernel of their own, in bf16. */
@@ -48,7 +56,8 @@ DEV_SHARED bool prefill_is_sized(const struct prefill_args *a)
 {
     uint32_t dk = a->c.k.dim, dv = a->c.v.dim;
 
-    return a->c.k.store == STORE_BF16 && a->c.v.store == STORE_BF16 &&
+    return a->c.k.store == STORE_BF16 && a->c.v.store == STORE_BF16 && !(a->cap > 0.0f) &&
+           !a->slopes &&
            ((dk == dv && (dk == 64 || dk == 128 || dk == 256)) || (dk == 192 && dv == 128));
 }
 
@@ -66,6 +75,12 @@ DEV_SHARED struct prefill_tile prefill_tile(const struct prefill_args *a)
     return w;
 }
 
+/* Elements from one row of a tile to the next; units: of 16 elements. */
+DEV_SHARED uint32_t prefill_stride(uint32_t units)
+{
+    return 16 * units + 8;
+}
+
 /* Rows of the cache that a query sees: tokens [0, sinks) and [start, end). */
 struct prefill_view {
     uint32_t sinks, start, end;
@@ -77,6 +92,9 @@ DEV_SHARED struct prefill_view prefill_sees(const struct prefill_args *a, uint32
 {
     uint32_t past = offset + i + 1, end = past > a->hidden_tokens ? past - a->hidden_tokens : 0;
     uint32_t w = a->window_tokens, start = w && end > w ? end - w : 0;
+
+    if (a->chunk_tokens)
+        start = (offset + i) / a->chunk_tokens * a->chunk_tokens;
     struct prefill_view v = {a->sink_tokens, start, end < length ? end : length};
 
     v.start = v.start < v.end ? v.start : v.end;

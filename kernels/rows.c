@@ -40,9 +40,10 @@ void mix_traffic(const struct mix_args *a, struct traffic *t)
     uint64_t n = (uint64_t)a->rows * a->width;
 
     t->read_bytes[a->from_tag] += (a->wide_from ? 4 : 2) * n * a->terms;
-    t->read_bytes[TAG_TABLES] += n / 8 * 4 * a->terms;
+    t->read_bytes[TAG_TABLES] += a->index ? n / 8 * 4 * a->terms : 0;
+    t->read_bytes[TAG_ACTIVATION] += a->onto ? 2 * n : 0;
     t->written_bytes[TAG_ACTIVATION] += 2 * n;
-    t->vector_flop += n * (a->terms + 1);
+    t->vector_flop += n * (a->terms + (a->onto ? 2u : 1u));
 }
 
 void gelu_traffic(const struct gelu_args *a, struct traffic *t)

@@ -50,7 +50,8 @@ DEV void mix_body(struct lane *t, const struct mix_args *a)
     if (row >= a->rows)
         return;
     for (uint32_t j = 0; j < a->terms; j++) {
-        uint64_t from = dev_load32(t, a->index + row * a->terms + j);
+        uint64_t at = row * a->terms + j;
+        uint64_t from = a->index ? dev_load32(t, a->index + at) : at;
         load_eight(t, a, from * a->width + first, x);
         UNROLL
         for (uint32_t i = 0; i < 8; i++)
@@ -60,6 +61,14 @@ DEV void mix_body(struct lane *t, const struct mix_args *a)
     for (uint32_t i = 0; i < 8; i++)
         sum[i] *= a->factor;
     dev_flop(t, 8 * (a->terms + 1), 0);
+    if (a->onto) {
+        struct vec128 v = dev_load128(t, (const uint16_t *)a->onto + row * a->width + first);
+        unpack(&v, a->fp16, x);
+        UNROLL
+        for (uint32_t i = 0; i < 8; i++)
+            sum[i] += x[i];
+        dev_flop(t, 8, 0);
+    }
     dev_store128(t, (uint16_t *)a->out + row * a->width + first, packed(sum, a->fp16));
 }
 

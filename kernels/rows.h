@@ -11,9 +11,11 @@
 
 enum { ROWS_THREADS = 256 };
 
-struct mix_args { /* out[r] = factor * sum over j < terms of from[index[r][j]], in that order */
+/* out[r] = onto[r] + factor * sum over j < terms of from[index[r][j]], in that order */
+struct mix_args {
     const void *from;
-    const uint32_t *index; /* [rows][terms] */
+    const uint32_t *index; /* [rows][terms]; NULL: row after row */
+    const void *onto;      /* [rows][width], may be out itself; NULL: nothing */
     void *out;             /* [rows][width] */
     uint32_t rows, width;  /* width: a multiple of 8 */
     uint32_t terms;        /* 1: a plain gather (with factor 1) */

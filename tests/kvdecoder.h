@@ -4,65 +4,7 @@
 #ifndef KVBUDGET_TESTS_KVDECODER_H
 #define KVBUDGET_TESTS_KVDECODER_H
 
-#include <math.h>
-#include <string.h>
-
-#include "planner/cache/layout.h"
-#include "tests/kvstore.h"
-#include "validate/decoder.h"
-
-enum kd_format { KD_BF16, KD_FP8, KD_INT8 };
-enum kd_drop { KD_ALL, KD_L2NORM, KD_SNAPKV, KD_ADAKV, KD_STREAMING };
-
-struct kd_rule { /* what the spec says, in the words of the papers */
-    enum kd_format format;
-    enum kd_drop drop;
-    uint32_t keep, window, sinks, recent; /* keep: of a prompt, the mean for AdaKV */
-};
-
-struct kd_layer {
-    double *norms, *q, *q_bias, *k, *k_bias, *v, *v_bias, *o, *q_norm, *k_norm;
-    double *gate, *up, *down;
-    double *gates, *ups, *downs; /* of experts, every one of which every token takes */
-    double *keys, *values;       /* [heads][room][dim], of layers that own a cache */
-    bool *gone; /* [heads][room]: AdaKV, whose heads keep different numbers of rows */
-    uint32_t rows;
-    uint32_t source, passes;
-    bool owns, masked;
-    uint32_t window;
-};
-
-struct kd {
-    struct arena *a;
-    struct decoder *x;
-    const struct layout *l;
-    struct kd_rule rule;
-    bool naive;
-    uint32_t n, hidden, heads, kv_heads, dim, inter, vocab, room, experts;
-    struct kd_layer *layers;
-    double *embed, *head, *norm;
-};
-
-static inline double kd_round(const struct kd *d, double x)
-{
-    return d->naive ? ks_round_bf16(x) : x;
-}
-
-static inline double *kd_tensor(struct kd *d, int layer, const char *name)
-{
-    uint64_t n = 0;
-    uint16_t *bits;
-    double *out;
-
-    if (!decoder_tensor(d->x, layer, name, NULL, &n))
-        return NULL;
-    bits = ARENA_NEW(d->a, uint16_t, n);
-    out = ARENA_NEW(d->a, double, n);
-    assert_true(decoder_tensor(d->x, layer, name, bits, &n));
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = ks_bf16(bits[i]);
-    return out;
-}
+#include "tests/kvparts.h"
 
 static inline void kd_layer_open(struct kd *d, uint32_t i)
 {
@@ -83,6 +25,21 @@ static inline void kd_layer_open(struct kd *d, uint32_t i)
                            .gate = kd_tensor(d, at, "mlp.gate_proj"),
                            .up = kd_tensor(d, at, "mlp.up_proj"),
                            .down = kd_tensor(d, at, "mlp.down_proj"),
+                           .up_bias = kd_tensor(d, at, "mlp.up_proj.bias"),
+                           .down_bias = kd_tensor(d, at, "mlp.down_proj.bias"),
+                           .up_biases = kd_tensor(d, at, "mlp.experts.gate_up_proj.bias"),
+                           .down_biases = kd_tensor(d, at, "mlp.experts.down_proj.bias"),
+                           .latent_in = kd_tensor(d, at, "mlp.fc1_latent_proj"),
+                           .latent_out = kd_tensor(d, at, "mlp.fc2_latent_proj"),
+                           .shared_gate = kd_tensor(d, at, "mlp.shared_experts.gate_proj"),
+                           .shared_up = kd_tensor(d, at, "mlp.shared_experts.up_proj"),
+                           .shared_down = kd_tensor(d, at, "mlp.shared_experts.down_proj"),
+                           .o_bias = kd_tensor(d, at, "self_attn.o_proj.bias"),
+                           .sinks = kd_tensor(d, at, "self_attn.sinks"),
+                           .head_gate = kd_tensor(d, at, "self_attn.g_proj"),
+                           .other = kd_tensor(d, at, "other"),
+                           .scalars = kd_tensor(d, at, "scalars"),
+                           .is = &d->l->layers[i],
                            .gates = kd_tensor(d, at, "mlp.experts.gate_proj"),
                            .ups = kd_tensor(d, at, "mlp.experts.up_proj"),
                            .downs = kd_tensor(d, at, "mlp.experts.down_proj")};
@@ -90,6 +47,7 @@ static inline void kd_layer_open(struct kd *d, uint32_t i)
     y->owns = y->source == i || r->readers;
     y->masked = r->diagonal_masked;
     y->window = (uint32_t)r->window_tokens;
+    y->chunked = r->mixer == MIXER_CHUNKED;
     y->passes = d->l->passes[i];
     y->keys = ARENA_NEW(d->a, double, (size_t)d->kv_heads * d->room * d->dim);
     y->gone = ARENA_NEW(d->a, bool, (size_t)d->kv_heads * d->room);
@@ -110,11 +68,8 @@ static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct
                    .heads = t->heads,
                    .kv_heads = t->kv_heads,
                    .dim = t->k_dim,
-                   .inter = l->layers[0].ffn.experts ? l->layers[0].ffn.moe_intermediate
-                                                     : l->layers[0].ffn.intermediate,
                    .vocab = l->model->vocab,
-                   .room = room,
-                   .experts = l->layers[0].ffn.experts};
+                   .room = room};
 
     d.layers = ARENA_NEW(a, struct kd_layer, d.n);
     for (uint32_t i = 0; i < d.n; i++)
@@ -122,47 +77,21 @@ static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct
     d.embed = kd_tensor(&d, -1, "embed_tokens");
     d.head = kd_tensor(&d, -1, "lm_head");
     d.norm = kd_tensor(&d, -1, "norm");
+    d.positions = kd_tensor(&d, -1, "embed_positions");
+    d.input_table = kd_tensor(&d, -1, "embed_tokens_per_layer");
+    d.input_project = kd_tensor(&d, -1, "other");
+    d.input_norm = d.embed_norm = kd_tensor(&d, -1, "scalars");
+    d.input = d.input_table ? (uint32_t)l->model->vector_params_extra : 0;
+    d.embed_norm = d.input ? NULL : d.embed_norm;
+    d.project_in = kd_tensor(&d, -1, "project_in");
+    d.project_out = kd_tensor(&d, -1, "project_out");
+    d.head_bias = kd_tensor(&d, -1, "lm_head.bias");
+    d.after = !d.norm && d.layers[0].norms;
     return d;
 }
 
 /* --- parts of a layer -----------------------------------------------------------------------
  */
-
-static inline void kd_product(const struct kd *d, const double *x, const double *w,
-                              const double *bias, double *out, uint32_t outs, uint32_t in)
-{
-    for (uint32_t n = 0; n < outs; n++) {
-        double sum = 0;
-        for (uint32_t k = 0; k < in; k++)
-            sum = d->naive ? (float)(sum + x[k] * w[(size_t)n * in + k])
-                           : sum + x[k] * w[(size_t)n * in + k];
-        out[n] = kd_round(d, sum + (bias ? bias[n] : 0));
-    }
-}
-
-static inline void kd_rms(const struct kd *d, const double *x, const double *w, double *out,
-                          uint32_t n)
-{
-    double squares = 0;
-
-    for (uint32_t i = 0; i < n; i++)
-        squares += x[i] * x[i];
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = kd_round(d, x[i] / sqrt(squares / n + (double)1e-5f) * w[i]);
-}
-
-static inline void kd_turn(const struct kd *d, double *x, uint32_t heads, uint32_t position)
-{
-    uint32_t half = d->dim / 2;
-
-    for (uint32_t i = 0; i < heads * half; i++) {
-        double *a = x + i / half * d->dim + i % half, *b = a + half;
-        double angle = position * pow(10000, -(double)(i % half) / half);
-        double turned = *a * cos(angle) - *b * sin(angle);
-        *b = kd_round(d, *b * cos(angle) + *a * sin(angle));
-        *a = kd_round(d, turned);
-    }
-}
 
 /* As stored: fp8 by its definition, int8 in sixteenths of 1. */
 static inline double kd_stored(const struct kd *d, double x)
@@ -196,10 +125,11 @@ static inline void kd_store(struct kd *d, struct kd_layer *y, uint32_t row, cons
 }
 
 /* Probabilities of rows [from, to) for one query head; returns whether there is any. */
-static inline void kd_softmax(const struct kd *d, const struct kd_layer *y, const double *q,
-                              uint32_t head, uint32_t from, uint32_t to, double *p)
+static inline void kd_softmax(const struct kd *d, const struct kd_layer *y, const double *sinks,
+                              const double *q, uint32_t head, uint32_t from, uint32_t to,
+                              double *p)
 {
-    double most = -INFINITY, sum = 0;
+    double most = sinks ? sinks[head] : -INFINITY, sum = 0, cap = d->l->model->score_cap;
 
     for (uint32_t j = from; j < to; j++) {
         const double *k = kd_row(d, y->keys, head / (d->heads / d->kv_heads), j);
@@ -207,24 +137,30 @@ static inline void kd_softmax(const struct kd *d, const struct kd_layer *y, cons
         for (uint32_t i = 0; i < d->dim; i++)
             p[j] += q[head * d->dim + i] * k[i];
         p[j] /= sqrt(d->dim);
+        if (cap > 0)
+            p[j] = cap * tanh(p[j] / cap);
+        if (d->l->model->alibi) /* of 4 heads, a power of two */
+            p[j] -= pow(2, -8.0 * (head + 1) / d->heads) * (to - 1 - j);
         if (y->gone[head / (d->heads / d->kv_heads) * d->room + j])
             p[j] = -INFINITY;
         most = fmax(most, p[j]);
     }
+    sum = sinks ? exp(sinks[head] - most) : 0;
     for (uint32_t j = from; j < to; j++)
         sum += p[j] = exp(p[j] - most);
     for (uint32_t j = from; j < to; j++)
         p[j] /= sum;
 }
 
-static inline void kd_attend(const struct kd *d, const struct kd_layer *source, const double *q,
+static inline void kd_attend(const struct kd *d, const struct kd_layer *y, const double *q,
                              uint32_t from, uint32_t to, double *out)
 {
+    const struct kd_layer *source = &d->layers[y->source];
     double p[512];
 
     memset(out, 0, d->heads * d->dim * sizeof *out);
     for (uint32_t h = 0; h < d->heads; h++) {
-        kd_softmax(d, source, q, h, from, to, p);
+        kd_softmax(d, source, y->sinks, q, h, from, to, p);
         for (uint32_t j = from; j < to; j++) {
             const double *v = kd_row(d, source->values, h / (d->heads / d->kv_heads), j);
             for (uint32_t i = 0; i < d->dim; i++)
@@ -235,38 +171,6 @@ static inline void kd_attend(const struct kd *d, const struct kd_layer *source, 
     }
 }
 
-static inline void kd_gated(const struct kd *d, const double *x, const double *gate,
-                            const double *up, const double *down, double *out)
-{
-    double g[512], u[512];
-
-    kd_product(d, x, gate, NULL, g, d->inter, d->hidden);
-    kd_product(d, x, up, NULL, u, d->inter, d->hidden);
-    for (uint32_t i = 0; i < d->inter; i++)
-        g[i] = kd_round(d, g[i] / (1 + exp(-g[i])) * u[i]);
-    kd_product(d, g, down, NULL, out, d->hidden, d->inter);
-}
-
-static inline void kd_mlp(const struct kd *d, const struct kd_layer *y, const double *x,
-                          double *out)
-{
-    size_t n = (size_t)d->inter * d->hidden;
-    double one[512];
-
-    if (!d->experts) {
-        kd_gated(d, x, y->gate, y->up, y->down, out);
-        return;
-    }
-    memset(out, 0, d->hidden * sizeof *out);
-    for (uint32_t e = 0; e < d->experts; e++) {
-        kd_gated(d, x, y->gates + e * n, y->ups + e * n, y->downs + e * n, one);
-        for (uint32_t i = 0; i < d->hidden; i++)
-            out[i] += one[i] / d->experts;
-    }
-    for (uint32_t i = 0; i < d->hidden; i++)
-        out[i] = kd_round(d, out[i]);
-}
-
 /* --- layers ---------------------------------------------------------------------------------
  */
 
@@ -274,6 +178,7 @@ struct kd_pass {
     uint32_t rows, position; /* new tokens, place of the first in the text */
     bool prefill, unknown;   /* unknown: sources above have nothing of these tokens yet */
     uint32_t *before;        /* [layers]: rows stored before them */
+    double *inputs;          /* [rows][layers][d.input] */
 };
 
 static inline void kd_queries(struct kd *d, struct kd_layer *y, const struct kd_pass *w,
@@ -294,7 +199,9 @@ static inline void kd_append(struct kd *d, uint32_t i, const struct kd_pass *w, 
     double k[512], v[512];
 
     kd_product(d, x, y->k, y->k_bias, k, d->kv_heads * d->dim, d->hidden);
-    kd_product(d, x, y->v, y->v_bias, v, d->kv_heads * d->dim, d->hidden);
+    memcpy(v, k, d->kv_heads * d->dim * sizeof *v);
+    if (y->v)
+        kd_product(d, x, y->v, y->v_bias, v, d->kv_heads * d->dim, d->hidden);
     for (uint32_t h = 0; y->k_norm && h < d->kv_heads; h++)
         kd_rms(d, k + h * d->dim, y->k_norm, k + h * d->dim, d->dim);
     kd_turn(d, k, d->kv_heads, w->position + r);
@@ -310,6 +217,34 @@ static inline void kd_sees(const struct kd *d, uint32_t i, const struct kd_pass 
 
     *to = before + (y->source > i && w->unknown ? 0 : r + 1 - y->masked);
     *from = y->window && *to > y->window ? *to - y->window : 0;
+    if (y->chunked)
+        *from = (before + r) / y->window * y->window;
+}
+
+/* The stream of one token, from what its attention gave; x: what attention read. */
+static inline void kd_rest(const struct kd *d, const struct kd_layer *y, double *out,
+                           const double *x, double *s)
+{
+    uint32_t n = y->is->norms;
+    double add[512], mlp[512], x2[512];
+
+    kd_gate(d, y, x, out);
+    kd_product(d, out, y->o, y->o_bias, add, d->hidden, d->heads * d->dim);
+    if (n >= 4)
+        kd_norm(d, add, y->norms, 1, add);
+    if (n == 1) {
+        kd_second(d, y, s, x, mlp);
+        for (uint32_t k = 0; k < d->hidden; k++)
+            add[k] = kd_round(d, add[k] + mlp[k]);
+        kd_add(d, y, 0, add, s);
+        return;
+    }
+    kd_add(d, y, 0, add, s);
+    kd_before(d, y, 1, s, x2);
+    kd_second(d, y, s, x2, mlp);
+    if (n >= 4)
+        kd_norm(d, mlp, y->norms, n == 7 ? 6 : 3, mlp);
+    kd_add(d, y, 1, mlp, s);
 }
 
 /* h: the stream, [rows][hidden]. last_q: the queries, for SnapKV. */
@@ -318,26 +253,21 @@ static inline void kd_run_layer(struct kd *d, uint32_t i, const struct kd_pass *
 {
     struct kd_layer *y = &d->layers[i];
     uint32_t width = d->heads * d->dim;
-    double x[512], out[512], add[512];
+    double x[512], out[512];
 
     for (uint32_t r = 0; r < w->rows; r++) {
-        kd_rms(d, h + r * d->hidden, y->norms, x, d->hidden);
+        kd_before(d, y, 0, h + r * d->hidden, x);
         kd_queries(d, y, w, r, x, all_q + r * width);
         if (y->owns)
             kd_append(d, i, w, r, x);
     }
     for (uint32_t r = 0; r < w->rows; r++) {
-        double *s = h + r * d->hidden;
         uint32_t from, to;
         kd_sees(d, i, w, r, &from, &to);
-        kd_attend(d, &d->layers[y->source], all_q + r * width, from, to, out);
-        kd_product(d, out, y->o, NULL, add, d->hidden, width);
-        for (uint32_t k = 0; k < d->hidden; k++)
-            s[k] = kd_round(d, s[k] + add[k]);
-        kd_rms(d, s, y->norms + d->hidden, x, d->hidden);
-        kd_mlp(d, y, x, add);
-        for (uint32_t k = 0; k < d->hidden; k++)
-            s[k] = kd_round(d, s[k] + add[k]);
+        kd_attend(d, y, all_q + r * width, from, to, out);
+        kd_before(d, y, 0, h + r * d->hidden, x);
+        kd_rest(d, y, out, x, h + r * d->hidden);
+        kd_end(d, y, w->inputs + ((size_t)r * d->n + i) * d->input, h + r * d->hidden);
     }
 }
 
@@ -374,7 +304,7 @@ static inline void kd_snapkv(const struct kd *d, const struct kd_layer *y, uint3
     for (uint32_t r = old; r < n; r++)
         for (uint32_t g = 0; g < group; g++) {
             const double *q = all_q + r * d->heads * d->dim;
-            kd_softmax(d, y, q, head * group + g, 0, r + 1, p);
+            kd_softmax(d, y, NULL, q, head * group + g, 0, r + 1, p);
             for (uint32_t j = 0; j < old; j++)
                 sums[j] += p[j];
         }
@@ -490,23 +420,33 @@ static inline void kd_tokens(struct kd *d, const uint32_t *tokens, uint32_t n,
                              uint32_t position, bool prefill, double *logits)
 {
     struct kd_pass w = {.rows = n, .position = position, .prefill = prefill};
-    double *h = ARENA_NEW(d->a, double, (size_t)n * d->hidden), x[512];
+    double *h = ARENA_NEW(d->a, double, (size_t)n * d->hidden), x[512], narrow[512];
+    uint32_t width = d->project_out ? d->l->model->embed_width : d->hidden;
     bool naive = d->naive;
 
     w.before = ARENA_NEW(d->a, uint32_t, d->n);
+    w.inputs = ARENA_NEW(d->a, double, (size_t)n * d->n * d->input + 1);
     for (uint32_t i = 0; i < d->n; i++) {
         w.before[i] = prefill ? 0 : d->layers[i].rows;
         d->layers[i].rows = w.before[i] + n;
     }
-    for (uint32_t r = 0; r < n; r++)
-        memcpy(h + r * d->hidden, d->embed + (size_t)tokens[r] * d->hidden,
-               d->hidden * sizeof *h);
+    for (uint32_t r = 0; r < n; r++) {
+        kd_embed(d, tokens[r], position + r, h + r * d->hidden);
+        kd_inputs(d, tokens[r], h + r * d->hidden, w.inputs + (size_t)r * d->n * d->input);
+    }
     for (uint32_t i = 0; i < d->n;)
         kd_run_slice(d, &i, &w, h);
-    kd_rms(d, h + (n - 1) * d->hidden, d->norm, x, d->hidden);
+    if (d->after)
+        memcpy(x, h + (n - 1) * d->hidden, d->hidden * sizeof *x);
+    else
+        kd_norm(d, h + (n - 1) * d->hidden, d->norm, 0, x);
+    if (d->project_out)
+        kd_product(d, memcpy(narrow, x, sizeof x), d->project_out, NULL, x, width, d->hidden);
     d->naive = false; /* logits are fp32 */
-    kd_product(d, x, d->head, NULL, logits, d->vocab, d->hidden);
+    kd_product(d, x, d->head, d->head_bias, logits, d->vocab, width);
     d->naive = naive;
+    for (uint32_t i = 0; d->l->model->logit_cap && i < d->vocab; i++)
+        logits[i] = d->l->model->logit_cap * tanh(logits[i] / d->l->model->logit_cap);
     for (uint32_t i = 0; i < d->n; i++) {
         if (prefill && d->rule.drop != KD_SNAPKV && d->rule.drop != KD_ADAKV)
             kd_prune_prompt(d, i, NULL, n);

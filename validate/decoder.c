@@ -165,6 +165,20 @@ static const void *weight(const struct decoder *x, int layer, const char *name)
     return t ? x->weights + t->at : NULL;
 }
 
+static void find_outside(struct decoder *x)
+{
+    x->embed = weight(x, -1, "embed_tokens");
+    x->head = weight(x, -1, "lm_head");
+    x->final_norm = weight(x, -1, "norm");
+    x->positions = weight(x, -1, "embed_positions");
+    x->project_in = weight(x, -1, "project_in");
+    x->project_out = weight(x, -1, "project_out");
+    x->head_bias = weight(x, -1, "lm_head.bias");
+    x->other = shape_tensor(&x->s, -1, "other");
+    *(x->s.input_width ? &x->input_norm : &x->embed_norm) = weight(x, -1, "scalars");
+    x->input_table = weight(x, -1, "embed_tokens_per_layer");
+}
+
 static void find_weights(struct decoder *x)
 {
     static const struct {
@@ -191,6 +205,15 @@ static void find_weights(struct decoder *x)
         {offsetof(struct decoder_weights, downs), "mlp.experts.down_proj"},
         {offsetof(struct decoder_weights, shared_down), "mlp.shared_experts.down_proj"},
         {offsetof(struct decoder_weights, shared_gate), "mlp.shared_expert_gate"},
+        {offsetof(struct decoder_weights, sinks), "self_attn.sinks"},
+        {offsetof(struct decoder_weights, head_gate), "self_attn.g_proj"},
+        {offsetof(struct decoder_weights, router_bias), "mlp.gate.bias"},
+        {offsetof(struct decoder_weights, router_scales), "mlp.gate.scales"},
+        {offsetof(struct decoder_weights, scalars), "scalars"},
+        {offsetof(struct decoder_weights, up_biases), "mlp.experts.gate_up_proj.bias"},
+        {offsetof(struct decoder_weights, down_biases), "mlp.experts.down_proj.bias"},
+        {offsetof(struct decoder_weights, latent_in), "mlp.fc1_latent_proj"},
+        {offsetof(struct decoder_weights, latent_out), "mlp.fc2_latent_proj"},
     };
 
     for (uint32_t i = 0; i < x->s.n_layers; i++) {
@@ -204,9 +227,7 @@ static void find_weights(struct decoder *x)
         w->shared_gate_up = weight(
             x, (int)i, gated ? "mlp.shared_experts.gate_proj" : "mlp.shared_experts.up_proj");
     }
-    x->embed = weight(x, -1, "embed_tokens");
-    x->head = weight(x, -1, "lm_head");
-    x->final_norm = weight(x, -1, "norm");
+    find_outside(x);
 }
 
 static enum device_status start(struct decoder *x)

@@ -4,7 +4,7 @@
 #include "kernels/gemm.h"
 #include "validate/decoder_in.h"
 
-enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 40, SPLIT_ROWS = 256, WAVES = 2 };
+enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 48, SPLIT_ROWS = 256, WAVES = 2 };
 
 struct lister {
     struct decoder *x;
@@ -146,7 +146,7 @@ static void add_shared(struct lister *l)
         return;
     put(l, &x->keep, 8 * lists, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->count, 4 * lists, TAG_WORK, &x->memory.work_bytes);
-    activation(l, &x->lse, (uint64_t)s->rows * s->q_width / s->k_dim, 4);
+    activation(l, &x->lse, (uint64_t)s->rows * s->q_heads, 4);
 }
 
 /* --- the rest -------------------------------------------------------------------------------
@@ -157,6 +157,7 @@ static void add_activations(struct lister *l)
     struct decoder *x = l->x;
     const struct shape *s = &x->s;
     uint64_t rows = s->rows, chosen = rows * s->top_k;
+    uint64_t wide = u64_max(s->latent_width, s->hidden);
     bool widens = false;
 
     for (uint32_t k = 0; k < s->n_stores; k++)
@@ -174,12 +175,19 @@ static void add_activations(struct lister *l)
     activation(l, &x->out, rows * s->out_width, 2);
     activation(l, &x->gate_up, rows * s->mlp_width * 2, 2);
     activation(l, &x->act, rows * s->mlp_width, 2);
-    activation(l, &x->expert_x, chosen * s->hidden, 2);
+    activation(l, &x->gate, rows * s->gate_width, 2);
+    activation(l, &x->side, rows * s->side_width, 2);
+    activation(l, &x->other_out, rows * s->other_width, 2);
+    activation(l, &x->narrow, rows * s->problem->layout.model->embed_width, 2);
+    activation(l, &x->latent, rows * s->latent_width, 2);
+    activation(l, &x->inputs, rows * s->n_layers * s->input_width, 2);
+    activation(l, &x->input_gate, rows * s->input_width, 2);
+    activation(l, &x->expert_x, chosen * wide, 2);
     activation(l, &x->expert_gate_up, chosen * s->expert_width * 2, 2);
     activation(l, &x->expert_act, chosen * s->expert_width, 2);
-    activation(l, &x->expert_y, s->experts ? (chosen + rows) * s->hidden : 0, 2);
+    activation(l, &x->expert_y, s->experts ? (chosen + rows) * wide : 0, 2);
     activation(l, &x->router, rows * s->experts, 4);
-    activation(l, &x->logits, (uint64_t)s->set.sequences * s->vocab, 4);
+    activation(l, &x->logits, (uint64_t)s->set.sequences * s->logits_stride, 4);
 }
 
 static uint32_t words(struct decoder_words *w, uint64_t n)
@@ -222,13 +230,16 @@ static void add_tables(struct lister *l)
     struct decoder *x = l->x;
     const struct shape *s = &x->s;
     uint64_t positions = (uint64_t)s->set.prompt + s->set.output;
+    const struct model *m = s->problem->layout.model;
+    uint64_t turns = m->position_rows || m->alibi ? 0 : shape_turns(s, 0, positions);
 
     lay_words(x);
     table(l, &x->step, x->at.n);
     table(l, &x->iota, positions > s->rows ? positions : s->rows);
     table(l, &x->prompts, (uint64_t)s->set.sequences * s->set.prompt);
     table(l, &x->chosen, (uint64_t)s->set.sequences * (s->set.output + 1));
-    table(l, &x->turns, ck_mul(&l->ck, positions, s->k_dim / 16 * 16));
+    table(l, &x->turns, turns);
+    table(l, &x->slopes, m->alibi ? s->q_heads : 0);
 }
 
 static void add_work(struct lister *l)

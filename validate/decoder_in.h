@@ -8,10 +8,13 @@
 #include "validate/shape.h"
 
 struct decoder_weights { /* of a layer; NULL: it has none */
+    const void *sinks, *head_gate;
     const void *norms, *q, *q_bias, *q_norm, *k, *k_bias, *k_norm, *v, *v_bias, *o, *o_bias;
     const void *gate_up, *up_bias, *down, *down_bias;       /* dense MLP */
     const void *router, *gates, *ups, *downs;               /* routed experts */
     const void *shared_gate_up, *shared_down, *shared_gate; /* shared ones */
+    const void *scalars, *router_scales;
+    const void *router_bias, *up_biases, *down_biases, *latent_in, *latent_out;
 };
 
 struct decoder_store {
@@ -54,10 +57,15 @@ struct decoder {
     char *weights;
     struct decoder_weights *layers; /* [n_layers] */
     const void *embed, *head, *final_norm;
+    const void *positions, *project_in, *project_out, *head_bias, *embed_norm;
+    const void *input_table, *input_norm; /* embeddings that each layer has for itself */
+    const struct shape_tensor *other;
     struct decoder_store *stores;
     /* activations: residual stream, block output, normed; copies of the first two */
     void *h, *y, *x, *h_saved, *y_saved;
     void *q, *k, *v, *k_wide, *v_wide, *out, *gate_up, *act;
+    void *gate, *side, *other_out, *narrow, *latent; /* where a layer has them */
+    void *inputs, *input_gate; /* [rows][n_layers * input_width], [rows][input_width] */
     void *expert_x, *expert_gate_up, *expert_act, *expert_y, *router;
     float *lse, *logits;
     void *k_scratch, *v_scratch; /* rows of a prompt, of one layer at a time */
@@ -65,7 +73,8 @@ struct decoder {
     uint64_t gemm_bytes;
     float *sums, *pooled;           /* of stores without their own */
     uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
-    float *turns;                   /* cosines and sines, [positions][rotary / 2] for k_dim */
+    float *slopes;                  /* [q_heads]: ALiBi, else NULL */
+    float *turns; /* cosines and sines, [positions][rotary / 2] for each size of heads */
     uint32_t *iota, *prompts, *chosen;
     uint32_t *step;        /* on the device */
     uint32_t *host;        /* the same words here */
@@ -121,7 +130,8 @@ enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w
 /* Where a prefill may stop for all tokens but the last: the layer's keys and values of all of
  * them, and the pass shrinks to the last. */
 enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint32_t layer);
-/* x = norm of the stream, to which a pending block is added; rows of it. */
+/* x = norm of the stream, to which a pending block is added; rows of it. Where norms stand
+ * after the halves the stream is x; weight NULL is then no norm. */
 enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t first_row,
                                 uint32_t rows);
 /* A product with weights of the decoder in the format they have; sets what is not said of work
@@ -129,9 +139,31 @@ enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t 
 enum device_status decoder_product(struct decoder *x, const struct gemm_args *a);
 /* Where a copy (an expert) of a tensor begins; NULL of NULL. */
 const void *decoder_copy(const struct decoder *x, const void *weight, uint32_t copy);
+/* Norm `number` of a layer's; NULL where it has none. */
+const void *decoder_norm_at(const struct decoder *x, uint32_t layer, int number);
+/* The norm that what this half of a layer reads comes from; layer n_layers: the last one. */
+const void *decoder_norm_before(const struct decoder *x, uint32_t layer, uint32_t half);
 enum device_status decoder_multiply(struct decoder *x, const void *from, const void *weight,
                                     const void *bias, void *to, uint32_t rows, uint64_t outs,
                                     uint64_t in);
+
+/* decoder_parts.c: what only some models have. Tokens become the stream; the gate of what
+ * attention gives; the side's share is added to y; products that nothing reads; the logits. */
+enum device_status decoder_embed(struct decoder *x, const uint32_t *tokens, uint32_t rows,
+                                 bool prefill);
+enum device_status decoder_gate(struct decoder *x, uint32_t rows, uint32_t layer);
+void decoder_swap_side(struct decoder *x);
+enum device_status decoder_add_side(struct decoder *x, uint32_t rows);
+enum device_status decoder_norm_added(struct decoder *x, const struct decoder_pass *w,
+                                      uint32_t layer, int number);
+/* decoder_inputs.c: embeddings that each layer has for itself, and what else ends a layer. */
+enum device_status decoder_inputs(struct decoder *x, const uint32_t *tokens,
+                                  const struct decoder_pass *w);
+enum device_status decoder_inputs_leave(struct decoder *x, uint32_t rows); /* the last alone */
+enum device_status decoder_end_layer(struct decoder *x, const struct decoder_pass *w,
+                                     uint32_t layer);
+enum device_status decoder_logits_of(struct decoder *x, const struct decoder_pass *w,
+                                     float *logits);
 
 /* Scores of a prompt's rows, right after their attention; then which rows stay, and where. */
 enum device_status decoder_rank_prompt(struct decoder *x, const struct prefill_args *attention,

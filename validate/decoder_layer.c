@@ -44,22 +44,78 @@ struct cache_view decoder_scratch(const struct decoder *x, uint32_t store, uint3
         .lengths = x->step + length_word};
 }
 
+static uint64_t vector_bytes(const struct decoder *x, uint64_t elements)
+{
+    return (x->s.wide_vectors ? 4 : 2) * elements;
+}
+
+const void *decoder_norm_at(const struct decoder *x, uint32_t layer, int number)
+{
+    const char *norms = x->layers[layer].norms;
+
+    if (!norms || number == SHAPE_NONE)
+        return NULL;
+    return norms + vector_bytes(x, (uint64_t)(unsigned)number * x->s.norm_width);
+}
+
+/* Norms that stand after a half are those before the next one. */
+const void *decoder_norm_before(const struct decoder *x, uint32_t layer, uint32_t half)
+{
+    const struct shape *s = &x->s;
+
+    if (!s->norms_after)
+        return layer < s->n_layers
+                   ? decoder_norm_at(x, layer, s->layers[layer].norms.before[half])
+                   : x->final_norm;
+    if (half)
+        return decoder_norm_at(x, layer, 0);
+    return layer ? decoder_norm_at(x, layer - 1, 1) : NULL;
+}
+
+/* Over the hidden size, as the model has them. */
+static struct norm_args norm_of(const struct decoder *x, const void *weight, uint32_t rows)
+{
+    bool bias = weight && x->s.norm_bias;
+
+    return (struct norm_args){.weight = weight,
+                              .bias = bias ? (const char *)weight + vector_bytes(x, x->s.hidden)
+                                           : NULL,
+                              .out = x->x,
+                              .rows = rows,
+                              .width = x->s.hidden,
+                              .epsilon = EPSILON,
+                              .centred = x->s.centred,
+                              .fp16 = x->s.fp16,
+                              .wide_weight = x->s.wide_vectors};
+}
+
+static enum device_status copy_rows(struct decoder *x, const void *from, void *to,
+                                    uint32_t rows)
+{
+    struct copy_args a = {.from = from,
+                          .to = to,
+                          .from_tag = TAG_ACTIVATION,
+                          .to_tag = TAG_ACTIVATION,
+                          .bytes = 2 * (uint64_t)rows * x->s.hidden,
+                          .blocks = 1};
+
+    return copy_run(x->d, &a);
+}
+
 enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t first_row,
                                 uint32_t rows)
 {
     uint64_t at = 2 * first_row * x->s.hidden;
-    struct norm_args a = {.x = (char *)(x->pending ? x->y : x->h) + at,
-                          .residual = x->pending ? (char *)x->h + at : NULL,
-                          .weight = weight,
-                          .out = x->x,
-                          .rows = rows,
-                          .width = x->s.hidden,
-                          .epsilon = EPSILON,
-                          .fp16 = x->s.fp16,
-                          .wide_weight = x->s.wide_vectors};
+    struct norm_args a = norm_of(x, weight, rows);
+    enum device_status s;
 
+    if (x->s.norms_after && !weight)
+        return copy_rows(x, (char *)x->h + at, x->x, rows);
+    a.x = (char *)(x->pending ? x->y : x->h) + at;
+    a.residual = x->pending ? (char *)x->h + at : NULL;
     x->pending = false;
-    return norm_run(x->d, &a);
+    s = norm_run(x->d, &a);
+    return s == DEVICE_OK && x->s.norms_after ? copy_rows(x, x->x, (char *)x->h + at, rows) : s;
 }
 
 /* In place, of heads or of whole rows. */
@@ -78,17 +134,22 @@ static enum device_status norm_heads(struct decoder *x, const void *weight, void
     return weight ? norm_run(x->d, &a) : DEVICE_OK;
 }
 
-static enum device_status rotate(struct decoder *x, void *rows, uint32_t n, uint32_t heads)
+/* Models with learned positions have no table. */
+static enum device_status rotate(struct decoder *x, void *rows, uint32_t n,
+                                 const struct shape_layer *l, uint32_t heads)
 {
+    uint64_t positions = (uint64_t)x->s.set.prompt + x->s.set.output;
     struct rope_args a = {.x = rows,
                           .position = x->step + x->at.position,
-                          .table = x->turns,
                           .rows = n,
                           .heads = heads,
-                          .dim = x->s.k_dim,
-                          .rotary = x->s.k_dim / 16 * 16,
+                          .dim = l->k_dim,
+                          .rotary = l->k_dim / 16 * 16,
                           .fp16 = x->s.fp16};
 
+    if (!x->turns)
+        return DEVICE_OK;
+    a.table = x->turns + shape_turns(&x->s, l->k_dim, positions);
     return rope_run(x->d, &a);
 }
 
@@ -99,9 +160,15 @@ static enum device_status queries(struct decoder *x, uint32_t rows, uint32_t lay
 {
     const struct shape_layer *l = &x->s.layers[layer];
     const struct decoder_weights *w = &x->layers[layer];
+    uint64_t width = (uint64_t)l->q_heads * l->k_dim;
+    const uint16_t *bias = w->q_bias;
+    enum device_status s =
+        decoder_multiply(x, x->x, w->q, w->q_bias, x->q, rows, width, x->s.hidden);
 
-    return decoder_multiply(x, x->x, w->q, w->q_bias, x->q, rows,
-                            (uint64_t)l->q_heads * l->k_dim, x->s.hidden);
+    if (s == DEVICE_OK && l->layer.attn.output_gate)
+        s = decoder_multiply(x, x->x, (const uint16_t *)w->q + width * x->s.hidden,
+                             bias ? bias + width : NULL, x->gate, rows, width, x->s.hidden);
+    return s;
 }
 
 static enum device_status keys_values(struct decoder *x, uint32_t rows, uint32_t layer)
@@ -112,8 +179,17 @@ static enum device_status keys_values(struct decoder *x, uint32_t rows, uint32_t
     enum device_status s =
         decoder_multiply(x, x->x, w->k, w->k_bias, x->k, rows, heads * l->k_dim, x->s.hidden);
 
+    struct copy_args same = {.from = x->k,
+                             .to = x->v,
+                             .from_tag = TAG_ACTIVATION,
+                             .to_tag = TAG_ACTIVATION,
+                             .bytes = 2 * rows * heads * l->k_dim,
+                             .blocks = 1};
+
     if (s != DEVICE_OK)
         return s;
+    if (!w->v)
+        return copy_run(x->d, &same);
     return decoder_multiply(x, x->x, w->v, w->v_bias, x->v, rows, heads * l->v_dim,
                             x->s.hidden);
 }
@@ -130,7 +206,7 @@ static enum device_status turn(struct decoder *x, uint32_t rows, uint32_t layer,
         norm_heads(x, key ? w->k_norm : w->q_norm, at, full ? rows : rows * heads,
                    full ? heads * l->k_dim : l->k_dim);
 
-    return s == DEVICE_OK ? rotate(x, at, rows, heads) : s;
+    return s == DEVICE_OK ? rotate(x, at, rows, l, heads) : s;
 }
 
 struct sides { /* what to project */
@@ -140,7 +216,7 @@ struct sides { /* what to project */
 static enum device_status project(struct decoder *x, const struct decoder_pass *w,
                                   uint32_t layer, struct sides of)
 {
-    enum device_status s = decoder_norm(x, x->layers[layer].norms, 0, w->rows);
+    enum device_status s = decoder_norm(x, decoder_norm_before(x, layer, 0), 0, w->rows);
 
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     if (s == DEVICE_OK && of.queries)
@@ -216,12 +292,16 @@ static struct prefill_args attention_of(const struct decoder *x, uint32_t layer)
 {
     const struct shape_layer *l = &x->s.layers[layer];
 
-    return (struct prefill_args){.q = x->q,
+    return (struct prefill_args){.cap = (float)x->s.problem->layout.model->score_cap,
+                                 .slopes = x->slopes,
+                                 .q = x->q,
                                  .out = x->out,
                                  .lse = x->lse,
                                  .q_heads = l->q_heads,
                                  .hidden_tokens = l->masked,
-                                 .window_tokens = l->window,
+                                 .window_tokens = l->chunked ? 0 : l->window,
+                                 .chunk_tokens = l->chunked ? l->window : 0,
+                                 .sinks = x->layers[layer].sinks,
                                  .scale = 1.0f / sqrtf((float)l->k_dim)};
 }
 
@@ -275,12 +355,17 @@ static enum device_status attend_step(struct decoder *x, uint32_t layer)
     const struct shape_store *t = &x->s.stores[l->store];
     const struct decoder_store *y = &x->stores[l->store];
     bool scored = t->rule == RULE_ALL || t->rule == RULE_LAST;
+    uint32_t newest = x->s.set.prompt + x->decoded;
+    uint32_t window = l->chunked && l->window ? newest % l->window + 1 : l->window;
     struct decode_args a = {.q = x->q,
                             .out = x->out,
                             .work = x->work,
                             .q_heads = l->q_heads,
                             .splits = decoder_splits(x, t),
-                            .window_tokens = t->place == PLACE_NEXT ? l->window : 0,
+                            .window_tokens = t->place == PLACE_NEXT ? window : 0,
+                            .sinks = x->layers[layer].sinks,
+                            .cap = (float)x->s.problem->layout.model->score_cap,
+                            .slopes = x->slopes,
                             .scale = 1.0f / sqrtf((float)l->k_dim)};
     enum device_status s;
 
@@ -309,6 +394,9 @@ enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *
     if (s == DEVICE_OK && stores && late)
         s = append(x, w, layer);
     if (s == DEVICE_OK)
+        s = decoder_gate(x, w->rows, layer);
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    if (s == DEVICE_OK)
         s = decoder_multiply(x, x->out, y->o, y->o_bias, x->y, w->rows, x->s.hidden,
                              (uint64_t)l->q_heads * l->v_dim);
     decoder_tell(x, OP_OUT, layer, w->prefill);
@@ -319,62 +407,71 @@ enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *
 /* Keys and values of all tokens; then the last one's row is the stream. */
 enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint32_t layer)
 {
-    struct copy_args a = {.from = (char *)x->h + 2 * ((uint64_t)w->rows - 1) * x->s.hidden,
-                          .to = x->h,
-                          .from_tag = TAG_ACTIVATION,
-                          .to_tag = TAG_ACTIVATION,
-                          .bytes = 2 * (uint64_t)x->s.hidden,
-                          .blocks = 1};
+    const char *last = (char *)x->h + 2 * ((uint64_t)w->rows - 1) * x->s.hidden;
     enum device_status s = project(x, w, layer, (struct sides){false, true});
 
     if (s == DEVICE_OK)
         s = append(x, w, layer);
     if (s == DEVICE_OK && w->rows > 1)
-        s = copy_run(x->d, &a);
+        s = copy_rows(x, last, x->h, 1);
+    if (s == DEVICE_OK && w->rows > 1 && x->inputs)
+        s = decoder_inputs_leave(x, w->rows);
     w->offset += w->rows - 1;
     w->rows = 1;
     w->stored = true;
     return s == DEVICE_OK ? decoder_step_prefill(x, w) : s;
 }
 
-/* Bytes of that many vectors as wide as the stream. */
-static uint64_t vector_bytes(const struct decoder *x, uint32_t n)
+/* Some blocks have a norm after each half, on what is added. */
+enum device_status decoder_norm_added(struct decoder *x, const struct decoder_pass *w,
+                                      uint32_t layer, int number)
 {
-    return (x->s.wide_vectors ? 4 : 2) * (uint64_t)n * x->s.hidden;
-}
-
-/* Blocks of four norms have one after each half, on what is added. */
-static enum device_status norm_after(struct decoder *x, const struct decoder_pass *w,
-                                     uint32_t layer, uint32_t number)
-{
-    const char *norms = x->layers[layer].norms;
+    struct norm_args a = norm_of(x, decoder_norm_at(x, layer, number), w->rows);
     enum device_status s;
 
-    if (x->s.layers[layer].layer.norms != 4)
+    if (!a.weight)
         return DEVICE_OK;
-    s = norm_heads(x, norms + vector_bytes(x, number), x->y, w->rows, x->s.hidden);
+    a.x = a.out = x->y;
+    s = norm_run(x->d, &a);
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     return s;
+}
+
+/* What attention gave is kept aside while the MLP reads the same norm. */
+static enum device_status second_half(struct decoder *x, const struct decoder_pass *w,
+                                      uint32_t layer)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    enum device_status s = DEVICE_OK;
+
+    if (l->parallel)
+        decoder_swap_side(x);
+    else
+        s = decoder_norm(x, decoder_norm_before(x, layer, 1), 0, w->rows);
+    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
+    if (s == DEVICE_OK)
+        s = decoder_mlp(x, w, layer);
+    if (s == DEVICE_OK && l->parallel)
+        s = decoder_add_side(x, w->rows);
+    x->pending = true;
+    return s == DEVICE_OK ? decoder_norm_added(x, w, layer, l->norms.after[1]) : s;
 }
 
 enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w,
                                  uint32_t layer)
 {
-    const char *norms = x->layers[layer].norms;
-    uint32_t second = x->s.layers[layer].layer.norms == 4 ? 2 : 1;
+    const struct decoder_weights *y = &x->layers[layer];
+    const struct shape_layer *l = &x->s.layers[layer];
     enum device_status s = DEVICE_OK;
 
-    if (x->s.layers[layer].attends) {
+    if (l->attends) {
         s = decoder_attend(x, w, layer);
         if (s == DEVICE_OK)
-            s = norm_after(x, w, layer, 1);
+            s = decoder_norm_added(x, w, layer, l->norms.after[0]);
     }
-    if (s != DEVICE_OK || !(x->layers[layer].down || x->layers[layer].router))
-        return s;
-    s = decoder_norm(x, norms + vector_bytes(x, second), 0, w->rows);
-    decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
-    if (s == DEVICE_OK)
-        s = decoder_mlp(x, w, layer);
-    x->pending = true;
-    return s == DEVICE_OK ? norm_after(x, w, layer, 3) : s;
+    if (s == DEVICE_OK && (y->down || y->router))
+        s = second_half(x, w, layer);
+    else if (s == DEVICE_OK && !l->attends && y->norms) /* a block of nothing else */
+        s = decoder_norm(x, y->norms, 0, w->rows);
+    return s == DEVICE_OK ? decoder_end_layer(x, w, layer) : s;
 }

@@ -4,60 +4,28 @@
 
 #include "kernels/copy.h"
 #include "kernels/layer.h"
-#include "kernels/rows.h"
 #include "validate/decoder_in.h"
 
 enum { COPY_BLOCKS = 256 };
-
-/* The rows of these tokens become the stream. */
-static enum device_status embed(struct decoder *x, const uint32_t *tokens, uint32_t rows,
-                                bool prefill)
-{
-    struct mix_args a = {.from = x->embed,
-                         .index = tokens,
-                         .out = x->h,
-                         .rows = rows,
-                         .width = x->s.hidden,
-                         .terms = 1,
-                         .factor = 1,
-                         .fp16 = x->s.fp16,
-                         .wide_from = x->s.embed->wide,
-                         .from_tag = TAG_WEIGHTS};
-    struct weight_rows_args stored = {
-        .w = x->s.embed->view, .index = tokens, .out = x->h, .rows = rows, .fp16 = x->s.fp16};
-    bool coded = x->s.embed->stored && !x->s.embed->wide;
-    enum device_status s;
-
-    weight_place(&stored.w, x->embed);
-    s = coded ? weight_rows_run(x->d, &stored) : mix_run(x->d, &a);
-    x->pending = false;
-    decoder_tell(x, OP_OTHER, x->s.n_layers, prefill);
-    return s;
-}
 
 /* Logits of the last row of each sequence, and the tokens they ask for. */
 static enum device_status sample(struct decoder *x, const struct decoder_pass *w)
 {
     uint32_t rows = w->sequences;
-    float *logits = x->logits + (uint64_t)w->sequence * x->s.vocab;
-    struct gemm_args g = {.x = x->x,
-                          .w = x->head,
-                          .out = logits,
-                          .rows = rows,
-                          .outs = x->s.vocab,
-                          .in = x->s.hidden,
-                          .wide = true};
+    float *logits = x->logits + (uint64_t)w->sequence * x->s.logits_stride;
     uint32_t step = w->prefill ? 0 : x->decoded + 1;
     struct argmax_args m = {.logits = logits,
                             .out =
                                 x->chosen + (uint64_t)step * x->s.set.sequences + w->sequence,
                             .rows = rows,
-                            .width = x->s.vocab};
-    enum device_status s = decoder_norm(x, x->final_norm, w->prefill ? w->rows - 1 : 0, rows);
+                            .width = x->s.tokens,
+                            .stride = x->s.logits_stride};
+    enum device_status s = decoder_norm(x, decoder_norm_before(x, x->s.n_layers, 0),
+                                        w->prefill ? w->rows - 1 : 0, rows);
 
     decoder_tell(x, OP_ELEMENTWISE, x->s.n_layers, w->prefill);
     if (s == DEVICE_OK)
-        s = decoder_product(x, &g);
+        s = decoder_logits_of(x, w, logits);
     if (s == DEVICE_OK)
         s = argmax_run(x->d, &m);
     decoder_tell(x, OP_HEAD, x->s.n_layers, w->prefill);
@@ -146,7 +114,7 @@ static enum device_status prefill_one(struct decoder *x, uint32_t sequence)
         w.rows = x->s.chunk < left ? x->s.chunk : left;
         s = decoder_step_prefill(x, &w);
         if (s == DEVICE_OK)
-            s = embed(x, tokens, w.rows, true);
+            s = decoder_embed(x, tokens, w.rows, true);
         if (s == DEVICE_OK)
             s = run_layers(x, &w);
     }
@@ -178,7 +146,7 @@ static enum device_status step(struct decoder *x)
     enum device_status s = decoder_step_decode(x);
 
     if (s == DEVICE_OK)
-        s = embed(x, x->chosen + (uint64_t)x->decoded * n, n, false);
+        s = decoder_embed(x, x->chosen + (uint64_t)x->decoded * n, n, false);
     if (s == DEVICE_OK)
         s = run_layers(x, &w);
     if (s == DEVICE_OK)
@@ -221,7 +189,13 @@ uint32_t decoder_stored_rows(struct decoder *x, uint32_t row)
 
 enum device_status decoder_logits(struct decoder *x, float *out)
 {
-    return device_download(x->d, out, x->logits, 4 * (uint64_t)x->s.set.sequences * x->s.vocab);
+    uint64_t width = x->s.vocab;
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t i = 0; i < x->s.set.sequences && s == DEVICE_OK; i++)
+        s = device_download(x->d, out + i * width, x->logits + (uint64_t)i * x->s.logits_stride,
+                            4 * width);
+    return s;
 }
 
 enum device_status decoder_tokens(struct decoder *x, uint32_t *out, uint32_t *n)

@@ -83,32 +83,55 @@ static enum device_status widening(struct decoder *x, uint32_t k)
 /* source: arXiv:2104.09864, base 10000 */
 static enum device_status rotary(struct decoder *x, uint32_t positions)
 {
-    uint32_t half = x->s.k_dim / 16 * 8;
-    float *turns = ARENA_NEW(x->arena, float, (size_t)positions *half * 2 + 1);
+    uint64_t words = shape_turns(&x->s, 0, positions);
+    float *turns = ARENA_NEW(x->arena, float, words + 1), *at = turns;
 
-    if (!half)
+    if (!x->turns)
         return DEVICE_OK;
-    for (uint32_t p = 0; p < positions; p++)
-        for (uint32_t i = 0; i < half; i++) {
-            double angle = p * pow(10000, -(double)i / half);
-            turns[2 * ((size_t)p * half + i)] = (float)cos(angle);
-            turns[2 * ((size_t)p * half + i) + 1] = (float)sin(angle);
+    for (uint32_t d = 0; d < x->s.n_dims; d++) {
+        uint32_t half = x->s.k_dims[d] / 16 * 8;
+        for (uint64_t i = 0; i < (uint64_t)positions * half; i++) {
+            double angle = (double)(i / half) * pow(10000, -(double)(i % half) / half);
+            *at++ = (float)cos(angle);
+            *at++ = (float)sin(angle);
         }
-    return device_upload(x->d, x->turns, turns, 8 * (uint64_t)positions * half);
+    }
+    return device_upload(x->d, x->turns, turns, 4 * words);
+}
+
+/* Geometric from the first head to the last, of the whole model's heads: those of the first
+ * rank. Where they are no power of two the rest stand between the first. source:
+ * arXiv:2108.12409 section 3 and its code, ofirpress/attention_with_linear_biases */
+static enum device_status slopes(struct decoder *x)
+{
+    const struct layout *l = &x->s.problem->layout;
+    float *at = ARENA_NEW(x->arena, float, x->s.q_heads + 1);
+    uint32_t heads = 0, whole = 1;
+
+    if (!x->slopes)
+        return DEVICE_OK;
+    for (uint32_t i = 0; i < l->n_layers; i++)
+        heads = heads > l->layers[i].attn.heads ? heads : l->layers[i].attn.heads;
+    while (2 * whole <= heads)
+        whole *= 2;
+    for (uint32_t h = 0; h < x->s.q_heads; h++) {
+        double between = 4 * (2.0 * (h - (double)whole) + 1) / whole;
+        at[h] = (float)pow(2, h < whole ? -8 * (h + 1.0) / whole : -between);
+    }
+    return device_upload(x->d, x->slopes, at, 4 * (uint64_t)x->s.q_heads);
 }
 
 /* Tokens at random are of the rank's part of the vocabulary: it looks up no others. */
 static enum device_status prompts(struct decoder *x)
 {
     const struct decoder_setting *set = &x->s.set;
-    uint64_t vocab = u64_min(x->s.vocab, x->s.problem->layout.model->vocab);
     uint64_t n = (uint64_t)set->sequences * set->prompt;
     const uint32_t *tokens = set->tokens;
 
     if (!tokens) {
         uint32_t *drawn = ARENA_NEW(x->arena, uint32_t, n);
         for (uint64_t i = 0; i < n; i++)
-            drawn[i] = (uint32_t)rng_below(&x->rng, vocab);
+            drawn[i] = (uint32_t)rng_below(&x->rng, x->s.tokens);
         tokens = drawn;
     }
     return device_upload(x->d, x->prompts, tokens, 4 * n);
@@ -126,6 +149,8 @@ enum device_status decoder_fill_tables(struct decoder *x)
     s = device_upload(x->d, x->iota, iota, 4 * (uint64_t)n);
     if (s == DEVICE_OK)
         s = rotary(x, positions);
+    if (s == DEVICE_OK)
+        s = slopes(x);
     if (s == DEVICE_OK)
         s = prompts(x);
     for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {
@@ -185,6 +210,10 @@ static struct places places_of(const struct decoder *x, const struct shape_store
     case PLACE_RING:
         p.index = newest % t->ring;
         p.after = stored < t->ring ? stored + 1 : stored;
+        if (t->row.mixer == MIXER_CHUNKED) { /* a stretch begins where the ring does */
+            p.before = p.index;
+            p.after = p.index + 1;
+        }
         break;
     case PLACE_SINKS:
         p.index = ring_place(&t->sinks, ring_base(&t->sinks, x->s.set.prompt), newest);

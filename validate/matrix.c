@@ -6,6 +6,10 @@
     ", kv_heads: " #kv ", head_dim: " #dim
 #define GQA "layers: 6, " SHAPE(4, 2, 32)
 #define STORED(format) "layers: 2, quantization: {format: " format "}, " SHAPE(4, 2, 32)
+#define SMALL "layers: 3, " SHAPE(4, 2, 32)
+#define BIASED                                                                                 \
+    "norm: layer, mlp: plain, mlp_bias: true, attention_bias: qkvo, tied_embeddings: true"
+#define MOE "layers: 3, hidden_size: 64, vocab_size: 255, heads: 4, kv_heads: 2, head_dim: 32"
 
 /* NULL: as the model has it. */
 static const struct row {
@@ -16,6 +20,47 @@ static const struct row {
     {"mqa", "layers: 4, " SHAPE(20, 1, 64), NULL, NULL, NULL},
     {"sliding", "layers: 4, window: 24, " SHAPE(4, 2, 64), NULL, NULL, NULL},
     {"wide heads", "layers: 2, " SHAPE(4, 2, 128), NULL, NULL, NULL},
+
+    {"chunked",
+     "layers: 4, layer_types: [near*3, wide], layer_kinds: {near: {mixer: chunked, window: 24}, "
+     "wide: {mixer: full}}, " SHAPE(4, 2, 32),
+     NULL, NULL, NULL},
+    {"several head sizes",
+     "layers: 3, layer_types: [near, wide, near], layer_kinds: {near: {mixer: sliding, window: "
+     "24}, wide: {head_dim: 64, kv_heads: 1}}, " SHAPE(4, 2, 32),
+     NULL, NULL, NULL},
+    {"learned sinks", "sinks: true, window: 24, attention_bias: qkvo, " SMALL, NULL, NULL,
+     NULL},
+    {"capped scores", "score_cap: 50, logit_cap: 30, norms_per_layer: 4, " SMALL, NULL, NULL,
+     NULL},
+    {"alibi", "alibi: true, norm: layer_no_bias, mlp: plain, tied_embeddings: true, " SMALL,
+     NULL, NULL, NULL},
+    {"gated attention", "output_gate: true, qk_norm: head, " SMALL, NULL, NULL, NULL},
+    {"layer norm", BIASED ", position_rows: 64, " SMALL, NULL, NULL, NULL},
+    {"norms after blocks", BIASED ", final_norms: 0, embed_width: 32, " SMALL, NULL, NULL,
+     NULL},
+    {"parallel block", "norm: layer, norms_per_layer: 1, mlp: plain, head_bias: true, " SMALL,
+     NULL, NULL, NULL},
+    {"embeddings of every layer",
+     "norms_per_layer: 5, per_layer_embedding_params: 12288, extra_vector_params: 16, "
+     "extra_matrix_params: 3072, matrix_params: 2048, vector_params: 1, " SMALL,
+     NULL, NULL, NULL},
+    {"layers without attention",
+     "layer_types: [whole, half, whole], layer_kinds: {whole: {}, half: {mixer: none, "
+     "norms_per_layer: 1, intermediate_size: 64}}, " SMALL,
+     NULL, NULL, NULL},
+
+    {"experts with biases",
+     "moe: {experts: 4, top_k: 2, intermediate_size: 32, router_bias: true, expert_bias: true}, " MOE,
+     NULL, NULL, NULL},
+    {"experts beside an mlp",
+     "intermediate_size: 48, moe: {experts: 4, top_k: 2, intermediate_size: 32, beside_dense: "
+     "true}, norms_per_layer: 7, " MOE,
+     NULL, NULL, NULL},
+    {"experts in a latent",
+     "moe: {experts: 4, top_k: 2, intermediate_size: 32, shared_intermediate_size: 40, latent: "
+     "32}, " MOE,
+     NULL, NULL, NULL},
 
     {"fp16", GQA, NULL, NULL, "fp16"},
     {"fp8", GQA, NULL, NULL, "fp8_e4m3"},

@@ -9,6 +9,63 @@
 
 enum { FACTORY_SINKS = 4 };
 
+/* --- norms and rotations --------------------------------------------------------------------
+ */
+
+/* source: HF transformers, the models named */
+bool shape_norms(uint32_t n, struct shape_norms *out)
+{
+    enum { NO = SHAPE_NONE };
+    static const struct {
+        uint32_t n;
+        struct shape_norms norms;
+    } known[] = {
+        {0, {{NO, NO}, {NO, NO}, NO, NO, NO, NO, NO, NO}}, /* OLMo 1: without weights */
+        {1, {{0, 0}, {NO, NO}, NO, NO, NO, NO, NO, NO}},   /* Cohere, GPT-J: for both halves */
+        {2, {{0, 1}, {NO, NO}, NO, NO, NO, NO, NO, NO}},
+        {4, {{0, 2}, {1, 3}, NO, NO, NO, NO, NO, NO}}, /* Gemma 2 */
+        {5, {{0, 2}, {1, 3}, NO, NO, NO, 4, NO, NO}},  /* Gemma 4 E */
+        {7, {{0, 2}, {1, 6}, 3, 4, 5, NO, NO, NO}},    /* Gemma 4 with experts beside MLPs */
+        {8, {{0, 2}, {1, 3}, NO, NO, NO, 7, 4, 7}},    /* Gemma 3n */
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].n == n) {
+            *out = known[i].norms;
+            return true;
+        }
+    return false;
+}
+
+/* Pairs of a cosine and a sine, rotated elements in whole 16s. */
+uint64_t shape_turns(const struct shape *s, uint32_t k_dim, uint64_t positions)
+{
+    uint64_t words = 0;
+
+    for (uint32_t i = 0; i < s->n_dims && s->k_dims[i] != k_dim; i++)
+        words += positions * (s->k_dims[i] / 16 * 16);
+    return words;
+}
+
+/* Tables of embeddings for every layer stand side by side, [rows][layers * width]. source: HF
+ * transformers, gemma3n and gemma4 */
+uint64_t shape_input_rows(const struct model *m)
+{
+    uint64_t width = m->n_layers * m->vector_params_extra;
+
+    return width && m->embed_params_extra % width == 0 ? m->embed_params_extra / width : 0;
+}
+
+static void take_norms(struct shape *s)
+{
+    const struct model *m = s->problem->layout.model;
+
+    s->centred = m->norm != NORM_RMS;
+    s->norm_bias = m->norm == NORM_LAYER;
+    s->norm_width = s->hidden * (s->norm_bias ? 2 : 1);
+    s->norms_after = !m->final_norms && s->n_layers && m->layers[0].norms;
+}
+
 /* --- layers and tensors ---------------------------------------------------------------------
  */
 
@@ -234,6 +291,33 @@ uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32
 /* --- all of it ------------------------------------------------------------------------------
  */
 
+/* Of what few layers have. */
+static void widths(struct shape *s, const struct shape_layer *x)
+{
+    const struct layer *l = &x->layer;
+    const struct ffn *f = &l->ffn;
+    uint64_t heads = x->attends ? l->attn.heads : 0;
+
+    if (l->attn.output_gate)
+        s->gate_width = u64_max(s->gate_width, heads * l->attn.k_dim);
+    else if (l->attn.head_gate)
+        s->gate_width = u64_max(s->gate_width, heads);
+    if (x->parallel || (f->experts && (f->intermediate || f->moe_latent)))
+        s->side_width = s->hidden;
+    s->other_width = u64_max(s->other_width, l->matrix_params / s->hidden);
+    s->latent_width = u64_max(s->latent_width, f->moe_latent);
+}
+
+static void add_dim(struct shape *s, uint32_t dim)
+{
+    uint32_t i = 0;
+
+    while (i < s->n_dims && s->k_dims[i] != dim)
+        i++;
+    if (i == s->n_dims && i < SHAPE_DIMS_MAX)
+        s->k_dims[s->n_dims++] = dim;
+}
+
 static void add_layer(struct shape *s, uint32_t i)
 {
     const struct layout *l = &s->problem->layout;
@@ -246,6 +330,9 @@ static void add_layer(struct shape *s, uint32_t i)
                               .attends = row != UINT32_MAX,
                               .passes = l->passes[i]};
     f = &x->layer.ffn;
+    (void)shape_norms(x->layer.norms, &x->norms);
+    x->parallel = x->layer.norms == 1 && x->attends && (f->intermediate || f->experts);
+    widths(s, x);
     s->experts = f->experts ? f->experts : s->experts;
     s->top_k = f->experts ? f->top_k : s->top_k;
     s->mlp_width = u64_max(s->mlp_width, u64_max(f->intermediate, f->shared_intermediate));
@@ -254,7 +341,10 @@ static void add_layer(struct shape *s, uint32_t i)
         return;
     const struct cache_row *r = &l->rows[row];
     x->q_heads = x->layer.attn.heads;
-    x->k_dim = s->k_dim = r->k_dim;
+    x->k_dim = r->k_dim;
+    add_dim(s, r->k_dim);
+    s->q_heads = s->q_heads > x->q_heads ? s->q_heads : x->q_heads;
+    x->chunked = r->mixer == MIXER_CHUNKED;
     x->v_dim = r->v_dim;
     x->window = rows_of(r->window_tokens);
     x->masked = r->diagonal_masked;
@@ -317,19 +407,29 @@ bool shape_build(struct arena *a, const struct problem *p, const struct decoder_
     if (!*why && (!set->sequences || set->sequences > 65535 || !set->prompt ||
                   set->prompt > INT32_MAX || set->output > INT32_MAX))
         *why = "1 to 65535 sequences of at least one token and less than 2^31";
+    if (!*why && p->layout.model->position_rows &&
+        (uint64_t)set->prompt + set->output > p->layout.model->position_rows)
+        *why = "more tokens than the model has learned positions for";
     if (*why)
         return false;
     *s = (struct shape){
         .arena = a, .problem = p, .set = *set, .hidden = p->layout.model->hidden};
     s->n_layers = p->layout.n_layers;
     s->vocab = (uint32_t)ck_ceil_div(p->layout.model->vocab, p->parallel.tp);
-    s->vocab = (s->vocab + 3) / 4 * 4;
+    s->logits_stride = (s->vocab + 3) / 4 * 4;
+    s->tokens = s->vocab;
+    if (p->layout.model->embed_params_extra) {
+        s->input_width = (uint32_t)p->layout.model->vector_params_extra;
+        s->tokens = (uint32_t)u64_min(s->tokens, shape_input_rows(p->layout.model));
+    }
+    take_norms(s);
     s->layers = ARENA_NEW(a, struct shape_layer, s->n_layers ? s->n_layers : 1);
     s->stores = ARENA_NEW(a, struct shape_store, s->n_layers ? s->n_layers : 1);
     for (uint32_t i = 0; i < s->n_layers; i++)
         add_layer(s, i);
     connect(s);
     list_tensors(s, &ck);
+    s->other_width = u64_max(s->other_width, p->layout.model->matrix_params_extra / s->hidden);
     s->exit_layer = exit_of(s);
     s->chunk = chunk_of(s);
     s->rows = s->chunk > set->sequences ? s->chunk : set->sequences;

@@ -12,7 +12,8 @@
 
 enum {
     SHAPE_NONE = -1,
-    SHAPE_POOL_SIZE = 5 /* places over which SnapKV's scores are averaged */
+    SHAPE_POOL_SIZE = 5, /* places over which SnapKV's scores are averaged */
+    SHAPE_DIMS_MAX = 4   /* sizes of heads in a model */
 };
 
 /* Where the rows of a store go. */
@@ -55,8 +56,20 @@ struct shape_store { /* a row of the layout that stores K/V, as one rank has it 
     double floor_ratio;
 };
 
+/* Where the norms of a block stand, by their number in its tensor; SHAPE_NONE = not there. The
+ * halves are attention and MLP. */
+struct shape_norms {
+    int before[2], after[2];
+    int dense_after, experts_before, experts_after; /* of an MLP and experts side by side */
+    int input;           /* of what comes from the layer's own embeddings */
+    int loose, loose_to; /* between these: with products that nothing reads */
+};
+
 struct shape_layer {
     struct layer layer; /* of one rank */
+    struct shape_norms norms;
+    bool parallel; /* both halves read the same norm, and are added together */
+    bool chunked;  /* the window is the query's own stretch of so many tokens */
     bool attends, owns;
     uint32_t store; /* index of the store that its queries read */
     uint32_t q_heads, k_dim, v_dim, window;
@@ -82,6 +95,14 @@ struct shape {
     struct decoder_setting set;
     bool fp16;
     uint32_t hidden, vocab, n_layers, n_stores;
+    uint32_t logits_stride;  /* elements of a row of logits */
+    uint32_t tokens;         /* those below it occur */
+    uint32_t input_width;    /* of embeddings that each layer has for itself; 0 = none */
+    uint32_t norm_width;     /* elements of a norm: weights and, of some, biases */
+    bool centred, norm_bias; /* layer norms */
+    bool norms_after;        /* of the stream, after each half; none at the end */
+    uint32_t k_dims[SHAPE_DIMS_MAX]; /* sizes of heads whose rotations are in the table */
+    uint32_t n_dims, q_heads;        /* q_heads: the most of a layer */
     struct shape_layer *layers;
     struct shape_store *stores;
     struct shape_tensor *tensors; /* those of the layers in order, then the others */
@@ -93,7 +114,6 @@ struct shape {
     bool wide_vectors;  /* norms and biases in fp32 */
     uint32_t chunk;     /* prompt tokens at a time */
     uint32_t rows;      /* of activations: the larger of chunk and sequences */
-    uint32_t k_dim;     /* elements of a query head, the same in all layers */
     uint32_t places;    /* the longest list of rows in any store that is ranked; 0 = none */
     uint32_t heads_max; /* of stores */
     uint32_t experts, top_k;
@@ -101,6 +121,7 @@ struct shape {
     uint32_t exit_layer; /* from here on only the last token of a prompt; n_layers = none */
     /* the widest activations of any layer, in elements */
     uint64_t q_width, k_width, v_width, out_width, mlp_width, expert_width;
+    uint64_t gate_width, side_width, other_width, latent_width; /* 0: no layer has it */
 };
 
 /* NULL, or in one line what the decoder lacks for that. */
@@ -109,6 +130,12 @@ const char *shape_refuses(struct arena *a, const struct problem *p);
 /* false with *why: what is refused, or a size beyond 64 bits. */
 bool shape_build(struct arena *a, const struct problem *p, const struct decoder_setting *set,
                  struct shape *out, const char **why);
+
+/* False: no rule says where so many norms of a block stand. */
+bool shape_norms(uint32_t n, struct shape_norms *out);
+
+/* Words into the rotary table where heads of that size begin; positions: of the table. */
+uint64_t shape_turns(const struct shape *s, uint32_t k_dim, uint64_t positions);
 
 /* The tensor of that name, or NULL. */
 const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const char *name);

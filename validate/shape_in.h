@@ -23,6 +23,9 @@ const char *shape_stores(struct arena *a, const struct tensor *t, const struct w
                          struct shape_tensor *out);
 uint64_t shape_aligned(uint64_t bytes, struct ck *ck); /* up to whole units of tensors */
 
+/* Rows of the tables that embed tokens for every layer; 0: the sizes do not say. */
+uint64_t shape_input_rows(const struct model *m);
+
 /* The row as one rank stores or reads it. source: planner/cost/fold.c */
 struct cache_row shape_row(const struct problem *p, uint32_t row);
 

@@ -83,73 +83,155 @@ static const char *refuse_attention(const struct attention *a)
     switch (a->mixer) {
     case MIXER_NONE: return NULL;
     case MIXER_FULL:
-    case MIXER_SLIDING: break;
-    case MIXER_CHUNKED: return "no kernel attends in chunks (Llama 4)";
+    case MIXER_SLIDING:
+    case MIXER_CHUNKED: break;
     case MIXER_LATENT: return "no kernel reads latents (MLA)";
     }
-    if (a->output_gate || a->head_gate)
-        return "no kernel gates the output of attention";
-    if (a->sinks)
-        return "no kernel has learned sinks (gpt-oss)";
-    if (a->k_eq_v)
-        return "K and V of one projection are not run";
+    if ((a->output_gate || a->k_eq_v) && a->k_dim != a->v_dim)
+        return "gates and shared projections are for K and V of one width";
+    if (a->output_gate && a->head_gate)
+        return "attention has one gate";
     if (a->k_dim < 16 || a->heads % a->kv_heads)
         return "heads of at least 16 elements, query heads a multiple of K/V heads";
     return NULL;
 }
 
-static const char *refuse_layer(const struct layer *l)
+static const char *refuse_ffn(const struct model *m, const struct ffn *f, uint32_t tp)
 {
-    const struct ffn *f = &l->ffn;
+    const uint32_t widths[] = {f->intermediate, f->moe_intermediate, f->shared_intermediate};
+
+    if (f->experts && f->router_extra_params &&
+        (f->router_bias || f->router_extra_params != (uint64_t)m->hidden + f->experts))
+        return "routers have a bias, or scales of the stream and of each expert";
+    if (f->experts && f->top_k > f->experts)
+        return "a token takes more experts than there are";
+    if (f->moe_latent && f->intermediate)
+        return "an MLP beside experts with a latent is not run";
+    if (f->moe_latent % 8)
+        return "latents have a multiple of 8 elements";
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (ck_ceil_div(widths[i], tp) % 8)
+            return "MLPs have a multiple of 8 channels on each rank";
+    return NULL;
+}
+
+static const char *refuse_layer(const struct model *m, const struct layer *l, uint32_t tp)
+{
+    struct shape_norms norms;
     const char *bad = refuse_attention(&l->attn);
 
     if (bad)
         return bad;
     if (l->state.kind != STATE_NONE)
         return "no kernel runs recurrent mixers";
-    if (f->experts && f->intermediate)
-        return "a dense MLP beside experts is not run";
-    if (f->experts && (f->moe_latent || f->router_extra_params || f->expert_bias ||
-                       f->router_bias || f->top_k > f->experts))
-        return "experts with biases, a latent or extra router weights are not run";
-    if (l->norms != 2 && l->norms != 4)
-        return "blocks have 2 or 4 norms";
-    if (l->vector_params || l->matrix_params)
+    if (!shape_norms(l->norms, &norms))
+        return "no rule says where so many norms of a block stand";
+    if (l->norms == 1 && l->attn.mixer != MIXER_NONE && l->ffn.experts &&
+        (l->ffn.intermediate || l->ffn.moe_latent))
+        return "blocks of one norm have an MLP or experts of the hidden size";
+    if (norms.input != SHAPE_NONE && !m->embed_params_extra)
+        return "no rule says where so many norms of a block stand";
+    if (l->matrix_params % m->hidden ||
+        (l->vector_params > 1 &&
+         (l->vector_params % 8 || l->vector_params > l->matrix_params / m->hidden)))
         return "the model has weights in its layers that no kernel uses";
-    if (f->intermediate % 8 || f->moe_intermediate % 8 || f->shared_intermediate % 8)
-        return "MLPs have a multiple of 8 channels";
+    return refuse_ffn(m, &l->ffn, tp);
+}
+
+/* Without a norm at the end norms stand after the halves of a block, or are not in it either.
+ */
+static const char *refuse_norms(const struct model *m, const struct layout *l)
+{
+    uint64_t one = m->norm == NORM_LAYER ? 2 * (uint64_t)m->hidden : m->hidden;
+
+    if (m->final_norms > 1)
+        return "one norm at the end";
+    if (m->vector_params_extra && m->vector_params_extra != one && !m->embed_params_extra)
+        return "the model has weights outside of its layers that no kernel uses";
+    for (uint32_t i = 0; i < l->n_layers && !m->final_norms; i++) {
+        const struct layer *x = &l->layers[i];
+        bool whole = x->attn.mixer != MIXER_NONE && (x->ffn.intermediate || x->ffn.experts);
+        if (x->norms && (x->norms != 2 || !whole || x->norms != l->layers[0].norms))
+            return "without a norm at the end, blocks have two norms or none";
+    }
     return NULL;
 }
 
-static const char *refuse_model(const struct model *m, const struct layout *l)
+static const char *refuse_alike(const struct layout *l)
 {
     const struct ffn *experts = NULL;
-    uint32_t k_dim = 0;
+    uint32_t dims[SHAPE_DIMS_MAX] = {0}, n = 0;
 
-    if (m->norm != NORM_RMS || m->final_norms != 1)
-        return "no kernel has other norms than RMS";
-    if (m->hidden % 8 || m->vocab % 4 || m->vocab > 1u << 24)
-        return "hidden a multiple of 8, the vocabulary of 4 and at most 2^24";
-    if (m->position_rows || m->embed_width || m->embed_params_extra)
-        return "no kernel adds learned positions or other embeddings";
-    if (m->matrix_params_extra || m->vector_params_extra || m->head_bias)
-        return "the model has weights outside of its layers that no kernel uses";
-    if (m->vision_params)
-        return "vision and audio towers are not run";
     for (uint32_t i = 0; i < l->n_layers; i++) {
-        const char *bad = refuse_layer(&l->layers[i]);
         const struct ffn *f = &l->layers[i].ffn;
         const struct attention *a = &l->layers[i].attn;
-        if (!bad && f->experts && experts &&
+        uint32_t k = 0;
+        if (f->experts && experts &&
             (experts->experts != f->experts || experts->top_k != f->top_k))
-            bad = "layers with other numbers of experts are not run";
-        if (!bad && a->mixer != MIXER_NONE && k_dim && a->k_dim != k_dim)
-            bad = "layers with other head sizes are not run";
-        if (bad)
-            return bad;
+            return "layers with other numbers of experts are not run";
         experts = f->experts ? f : experts;
-        k_dim = a->mixer != MIXER_NONE ? a->k_dim : k_dim;
+        while (k < n && dims[k] != a->k_dim)
+            k++;
+        if (a->mixer == MIXER_NONE || k < n)
+            continue;
+        if (n == SHAPE_DIMS_MAX)
+            return "heads of more than four sizes are not run";
+        dims[n++] = a->k_dim;
     }
+    return NULL;
+}
+
+/* Tables, the norm and the two projections of embeddings that each layer has for itself. */
+static const char *refuse_inputs(const struct model *m, const struct layout *l)
+{
+    uint64_t width = m->vector_params_extra;
+    bool good = shape_input_rows(m) && width % 16 == 0 && width <= m->hidden &&
+                m->matrix_params_extra / m->hidden >= width * l->n_layers;
+
+    for (uint32_t i = 0; i < l->n_layers && good; i++) {
+        struct shape_norms n = {.input = SHAPE_NONE};
+        uint64_t rows = l->layers[i].matrix_params / m->hidden;
+        good =
+            shape_norms(l->layers[i].norms, &n) && n.input != SHAPE_NONE && rows >= 2 * width &&
+            (l->layers[i].vector_params <= 1 || l->layers[i].vector_params <= rows - 2 * width);
+    }
+    return good ? NULL : "embeddings of every layer have a norm and projections of one width";
+}
+
+static const char *refuse_model(const struct model *m, const struct layout *l, uint32_t tp)
+{
+    const char *bad = NULL;
+
+    if (m->hidden % 8 || m->embed_width % 8 || m->vocab > 1u << 24)
+        return "hidden a multiple of 8, the vocabulary at most 2^24";
+    if (m->embed_params_extra)
+        bad = refuse_inputs(m, l);
+    if (bad)
+        return bad;
+    if (m->matrix_params_extra % m->hidden)
+        return "the model has weights outside of its layers that no kernel uses";
+    for (uint32_t i = 0; i < l->n_layers && !bad; i++)
+        bad = refuse_layer(m, &l->layers[i], tp);
+    if (!bad)
+        bad = refuse_norms(m, l);
+    return bad ? bad : refuse_alike(l);
+}
+
+/* Vectors that are added in 16 bits only, and a projection of which parts are multiplied apart;
+ * `layer`: NULL outside of them. */
+static const char *refuse_tensor(struct arena *a, const struct shape_tensor *x,
+                                 const struct layer *layer)
+{
+    const char *name = x->t.name;
+    static const char *const narrow[] = {"self_attn.sinks", "mlp.gate.bias", "mlp.gate.scales",
+                                         "lm_head.bias", "scalars"};
+
+    for (size_t i = 0; x->wide && i < sizeof narrow / sizeof *narrow; i++)
+        if (!strcmp(name, narrow[i]))
+            return arena_printf(a, "%s in fp32: no kernel reads it", name);
+    if (x->stored && layer && layer->attn.output_gate && !strcmp(name, "self_attn.q_proj"))
+        return arena_printf(a, "a gate of attention in %s is not multiplied apart",
+                            x->format->name);
     return NULL;
 }
 
@@ -169,6 +251,8 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
             const struct weight_format *f =
                 weights_format_of(m, &t[k], layer, p->weight_format);
             const char *bad = shape_stores(a, &t[k], f, &x);
+            if (!bad)
+                bad = refuse_tensor(a, &x, layer < 0 ? NULL : &mine);
             if (bad)
                 return bad;
         }
@@ -182,15 +266,20 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
 static const char *refuse_store(const struct problem *p, const struct cache_row *r)
 {
     const struct scheme_use *u = shape_retention(p);
+    const struct model *m = p->layout.model;
     enum shape_rule rule = RULE_NONE;
     bool known = shape_rule(u, &rule);
 
+    if (m->alibi && r->store_window_tokens)
+        return "slopes along the tokens of a window are not run";
     if (!r->keep.prompt)
         return NULL;
     if (!known)
         return "no kernels run this retention scheme";
     if (r->store_window_tokens)
         return "a retention rule on top of a sliding window is not run";
+    if ((m->alibi || m->score_cap) && rule != RULE_NORM && rule != RULE_ENDS)
+        return "no kernel ranks rows by scores that are capped or sloped";
     return NULL;
 }
 
@@ -205,7 +294,7 @@ static const char *refuse_reader(const struct problem *p, const struct cache_row
         return "no decoder reads a selection of pages";
     if (ring && r->diagonal_masked && source->layer < r->layer)
         return "a window below under a masked diagonal is not run";
-    if (ring && r->window_tokens != ring)
+    if (ring && (r->window_tokens != ring || r->mixer != source->mixer))
         return "layers with other windows than their source's are not run";
     if (!ring && r->window_tokens && source->keep.prompt)
         return "a window over a cache that a rule has pruned is not run";
@@ -249,7 +338,7 @@ const char *shape_refuses(struct arena *a, const struct problem *p)
     else if (p->host_layers || p->offload > 0)
         bad = "nothing is offloaded to host memory here";
     if (!bad)
-        bad = refuse_model(p->layout.model, &p->layout);
+        bad = refuse_model(p->layout.model, &p->layout, x->tp);
     if (!bad)
         bad = refuse_rows(p);
     return bad ? bad : refuse_weights(a, p);

@@ -18,7 +18,9 @@ enum {
     EXPERTS = 8,
     TOP_K = 2,
     VECTOR = 256,
-    ROWS = 32 /* of matrices that the model gives as a number of parameters */
+    ROWS = 32,       /* of matrices that the model gives as a number of parameters */
+    INPUT = 16,      /* width of embeddings that every layer has for itself */
+    INPUT_ROWS = 128 /* of the matrices of such layers at most */
 };
 
 static uint32_t at_most(uint64_t v, uint32_t most)
@@ -84,38 +86,50 @@ static void cut_state(struct state *s, uint32_t tp)
     }
 }
 
-static void cut_ffn(struct ffn *f, uint32_t width, uint32_t tp)
+static void cut_ffn(struct ffn *f, uint32_t width, uint32_t tp, uint32_t hidden)
 {
+    bool scales = f->router_extra_params == (uint64_t)hidden + f->experts;
+
     f->intermediate = at_most(f->intermediate, width * tp);
     f->moe_intermediate = at_most(f->moe_intermediate, width * tp);
     f->shared_intermediate = at_most(f->shared_intermediate, width * tp);
     f->moe_latent = at_most(f->moe_latent, width);
     f->experts = at_most(f->experts, EXPERTS);
     f->top_k = at_most(f->top_k, TOP_K);
-    f->router_extra_params = at_most(f->router_extra_params, VECTOR);
+    f->router_extra_params =
+        scales ? width + f->experts : at_most(f->router_extra_params, VECTOR);
 }
 
-/* Parameters of matrices over the stream: so many rows of it. */
-static uint64_t cut_matrices(uint64_t params, uint32_t hidden, uint32_t width)
+/* Parameters of matrices over a stream of `hidden`: at most `rows` of one of `width`. */
+static uint64_t cut_matrices(uint64_t params, uint32_t hidden, uint32_t rows, uint32_t width)
 {
-    return (uint64_t)at_most(params / hidden, ROWS) * width;
+    return (uint64_t)at_most(params / hidden, rows) * width;
+}
+
+/* Embeddings that every layer has for itself: their tables, the projection to all of them and
+ * its norm, for the layers that stay. */
+static void cut_inputs(struct model *m)
+{
+    if (!m->embed_params_extra)
+        return;
+    m->vector_params_extra = INPUT;
+    m->embed_params_extra = (uint64_t)VOCAB * m->n_layers * INPUT;
+    m->matrix_params_extra += (uint64_t)m->n_layers * INPUT * m->hidden;
 }
 
 static void cut_widths(struct model *m, uint32_t width, uint32_t tp)
 {
-    uint64_t looked_up = m->embed_params_extra / m->vocab;
-
     for (uint32_t i = 0; i < m->n_layers; i++) {
         struct layer *l = &m->layers[i];
         cut_attention(&l->attn, tp);
         cut_state(&l->state, tp);
-        cut_ffn(&l->ffn, width, tp);
+        cut_ffn(&l->ffn, width, tp, m->hidden);
         l->vector_params = at_most(l->vector_params, VECTOR);
-        l->matrix_params = cut_matrices(l->matrix_params, m->hidden, width);
+        l->matrix_params = cut_matrices(l->matrix_params, m->hidden,
+                                        m->embed_params_extra ? INPUT_ROWS : ROWS, width);
     }
-    m->matrix_params_extra = cut_matrices(m->matrix_params_extra, m->hidden, width);
+    m->matrix_params_extra = cut_matrices(m->matrix_params_extra, m->hidden, ROWS, width);
     m->vector_params_extra = at_most(m->vector_params_extra, VECTOR);
-    m->embed_params_extra = (uint64_t)at_most(looked_up, WIDTH) * VOCAB;
     m->embed_width = at_most(m->embed_width, WIDTH / 2);
     m->position_rows = at_most(m->position_rows, 8 * WIDTH);
     m->hidden = width;
@@ -218,6 +232,7 @@ bool small_problem(struct arena *a, const struct problem *p, struct problem *out
         few = all;
         choose(&all, most, stays);
         drop_layers(a, &few, stays);
+        cut_inputs(&few);
         *what = arena_printf(a, "cut to %u of %u layers, %u wide", few.n_layers, all.n_layers,
                              few.hidden);
         if (problem_with_model(a, p, &few, diag_new(a), out))

@@ -78,6 +78,8 @@ static double tensor_flop(const struct tensor *t, const struct work_in *in, uint
 
     if (t->vector || !t->active || !divided(t->split) || in->slice.tp == 1)
         return t->vector || !t->active ? 0 : all;
+    if (t->split == SPLIT_VOCAB) /* as its bytes: whole rows */
+        return all / (double)t->out * (double)ck_ceil_div(t->out, in->slice.tp);
     if (t->split == SPLIT_KV)
         return all * shard_kv_heads(kv_heads, in->slice.tp) / kv_heads;
     return all / in->slice.tp;
@@ -134,7 +136,7 @@ static void add_layer_tensor(struct builder *b, const struct tensor *t)
         struct expert_class *c = expert_class_of(b->w, &layer->ffn);
         c->bytes = ck_add(b->ck, c->bytes, bytes);
         c->bytes_passes = ck_add(b->ck, c->bytes_passes, ck_mul(b->ck, bytes, passes));
-    } else {
+    } else if (!t->idle) {
         b->w->read_bytes[op] = ck_add(b->ck, b->w->read_bytes[op], bytes);
         b->w->prefill_read_bytes[op] =
             ck_add(b->ck, b->w->prefill_read_bytes[op], ck_mul(b->ck, bytes, passes));
@@ -159,7 +161,7 @@ static double layer_move_bytes(const struct model *m, const struct layer *l, str
         rotated = ((double)a->heads + 1) * a->rope_dim;
     else if (a->mixer != MIXER_NONE)
         rotated = (a->heads + k_heads) * a->k_dim;
-    if (m->position_rows)
+    if (m->position_rows || m->alibi)
         rotated = 0;
     else if (a->qk_norm != QK_NORM_NONE)
         rotated *= 2;
@@ -219,7 +221,7 @@ static void add_outside(struct builder *b)
         uint64_t bytes =
             weights_tensor_bytes(&copy, weights_format_of(m, x, -1, b->in->asked), s, b->ck);
         b->w->weights_bytes = ck_add(b->ck, b->w->weights_bytes, bytes);
-        if (x->part == PART_HEAD && !x->vector) {
+        if (x->part == PART_HEAD) {
             copy.tied = false; /* a tied head is read all the same */
             b->w->read_bytes[OP_HEAD] =
                 ck_add(b->ck, b->w->read_bytes[OP_HEAD],

@@ -42,6 +42,7 @@ bool config_has(const struct config *c, const char *keys);
 uint32_t config_u32(struct config *c, const char *keys, uint32_t fallback); /* 0 and up */
 uint32_t config_need(struct config *c, const char *keys); /* 1 and up, required */
 bool config_bool(struct config *c, const char *keys, bool fallback);
+uint32_t config_cap(struct config *c, const char *keys, uint32_t fallback); /* "50.0" */
 const char *config_text(struct config *c, const char *keys, const char *fallback);
 /* Item i of a list under `keys`; NULL when absent, no list or too short. */
 const struct doc_node *config_item(const struct config *c, const char *keys, uint32_t i);

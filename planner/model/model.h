@@ -119,6 +119,8 @@ struct model {
     bool keeps_unused_kv; /* layers that read another layer's K/V still store their own
                              projections (Gemma 3n) */
     bool head_bias;
+    bool alibi;                    /* scores have slopes along the tokens, nothing is rotated */
+    uint32_t score_cap, logit_cap; /* cap * tanh(x / cap) of scores, of logits; 0 = none */
     enum norm_kind norm;
     uint32_t final_norms;   /* 1, or 0 */
     uint64_t position_rows; /* learned positions, rows of `hidden` */

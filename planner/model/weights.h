@@ -48,6 +48,7 @@ struct tensor {
     bool vector;     /* norm weights, biases: never quantized, no matmul FLOPs */
     bool tied;       /* shares its storage with the embedding: no bytes, no parameters */
     bool plain;      /* a small matrix quantizers leave alone: stays in the model's dtype */
+    bool idle;       /* stored and never read: of layers that read another layer's K/V */
     bool by_columns; /* SPLIT_EXPERT without expert parallelism: cut by input columns (down),
                         else by rows */
 };

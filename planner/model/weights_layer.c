@@ -7,6 +7,7 @@
 #include "planner/model/weights.h"
 
 #include <assert.h>
+#include <string.h>
 
 struct list {
     struct tensor *t;
@@ -99,6 +100,7 @@ static void attention(struct list *l, const struct model *m, const struct attent
 
         if (t->part == PART_K || t->part == PART_V)
             t->active = 0; /* stored, never multiplied */
+        t->idle = !t->active || !strcmp(t->name, "self_attn.k_norm");
     }
 }
 
@@ -283,6 +285,7 @@ static void experts(struct list *l, const struct ffn *f, uint64_t hidden)
 
         expert(l, f, "mlp.experts.gate_up_proj.bias", (uint64_t)f->moe_intermediate * 2, 1);
         expert(l, f, "mlp.experts.down_proj.bias", hidden, 1);
+        l->t[l->n - 1].by_columns = true; /* of the sum over ranks: whole on each */
         for (size_t i = bias; i < l->n; i++)
             l->t[i].vector = true;
     }

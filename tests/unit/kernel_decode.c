@@ -12,6 +12,8 @@ struct setting {
     uint32_t page, group, residual, splits;
     uint32_t hidden, window, sinks;
     bool ragged, scaled, varied; /* varied: sequences of other lengths, down to 0 */
+    float cap;
+    bool slopes, learned; /* learned sinks */
 };
 
 struct fixture {
@@ -19,6 +21,7 @@ struct fixture {
     struct decode_args a;
     double *q, *want, *naive; /* [sequences][q_heads][dim] */
     double *lse;              /* [sequences][q_heads] */
+    double *slopes, *learned; /* [q_heads], or NULL */
     uint64_t n_out;
 };
 
@@ -66,8 +69,15 @@ static double attend(struct fixture *f, uint32_t sequence, uint32_t q_head, bool
         bool seen = !a->window_tokens || t + a->window_tokens >= end || t < a->sink_tokens;
         for (uint32_t d = 0; d < dim; d++)
             dot = naive ? (float)(dot + q[d] * round16(x[d])) : dot + q[d] * x[d];
-        score[t] = seen ? dot * (double)a->scale : -INFINITY;
+        dot *= (double)a->scale;
+        dot = a->cap > 0 ? (double)a->cap * tanh(dot / (double)a->cap) : dot;
+        dot += f->slopes ? f->slopes[q_head] * t : 0;
+        score[t] = seen ? dot : -INFINITY;
         most = fmax(most, score[t]);
+    }
+    if (end && f->learned) {
+        most = fmax(most, f->learned[q_head]);
+        total = exp(f->learned[q_head] - most);
     }
     for (uint32_t t = 0; t < end; t++) {
         const double *x = ks_at(s, true, sequence, head, t);
@@ -115,6 +125,31 @@ static void queries(struct kk *k, struct fixture *f)
     f->a.q = kk_put(k, TAG_ACTIVATION, bits, 2 * n);
 }
 
+/* Slopes as those of ALiBi, a geometric sequence; sinks about as large as scores. */
+static void extras(struct kk *k, const struct setting *o, struct fixture *f)
+{
+    float *slopes = ARENA_NEW(k->a, float, o->q_heads);
+    uint16_t *bits = ARENA_NEW(k->a, uint16_t, o->q_heads);
+    bool fp16 = o->k == STORE_FP16;
+
+    f->a.cap = o->cap;
+    f->slopes = o->slopes ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
+    f->learned = o->learned ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
+    for (uint32_t h = 0; h < o->q_heads; h++) {
+        double sink = 2 * kk_normal(k);
+        slopes[h] = (float)pow(2, -8.0 * (h + 1) / o->q_heads);
+        bits[h] = fp16 ? ks_bits_fp16(sink) : ks_bits_bf16(sink);
+        if (f->slopes)
+            f->slopes[h] = (double)slopes[h];
+        if (f->learned)
+            f->learned[h] = fp16 ? ks_fp16(bits[h]) : ks_bf16(bits[h]);
+    }
+    if (o->slopes)
+        f->a.slopes = kk_put(k, TAG_TABLES, slopes, 4 * o->q_heads);
+    if (o->learned)
+        f->a.sinks = kk_put(k, TAG_WEIGHTS, bits, 2 * o->q_heads);
+}
+
 static void build(struct kk *k, const struct setting *o, struct fixture *f)
 {
     struct ks *s = &f->s;
@@ -142,6 +177,7 @@ static void build(struct kk *k, const struct setting *o, struct fixture *f)
                                 .window_tokens = o->window,
                                 .sink_tokens = o->sinks,
                                 .scale = 1.0f / sqrtf((float)o->dim)};
+    extras(k, o, f);
     queries(k, f);
     references(k, f);
     f->a.out = kk_new(k, TAG_ACTIVATION, 2 * f->n_out);
@@ -247,7 +283,9 @@ static void counted(struct kk *k, const struct fixture *f)
     /* what no figure of the planner speaks of: at most all queries, tables and lengths */
     kk_ok(k, device_tally(k->d, &got));
     assert_true(got.unique_read_bytes[TAG_TABLES] <=
-                ks_lengths(&f->s) * 4 * (1 + f->s.c.max_pages));
+                ks_lengths(&f->s) * 4 * (1 + f->s.c.max_pages) +
+                    (f->slopes ? 4 * f->a.q_heads : 0));
+    want.unique_read_bytes[TAG_WEIGHTS] = f->learned ? 2 * f->a.q_heads : 0;
     assert_true(got.unique_read_bytes[TAG_ACTIVATION] <=
                 (uint64_t)f->s.c.sequences * f->a.q_heads * f->s.c.k.dim * 2);
     want.unique_read_bytes[TAG_TABLES] = got.unique_read_bytes[TAG_TABLES];
@@ -323,6 +361,27 @@ static void visible(void **state)
         {STORE_BF16, STORE_BF16, 128, 0, 2, 4, 8, 80, 16, .splits = 2, .ragged = true},
         {STORE_INT8, STORE_INT8, 128, 0, 2, 4, 8, 80, 16, .splits = 1, .ragged = true,
          .scaled = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
+/* Capped scores, slopes along the tokens, learned sinks; heads of 128 in bf16 have a kernel
+ * without the first two. */
+static void bent(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 2, 8, 70, 16, .splits = 1, .cap = 2},
+        {STORE_BF16, STORE_BF16, 256, 0, 1, 1, 2, 70, 16, .splits = 2, .cap = 50},
+        {STORE_FP16, STORE_FP16, 64, 0, 1, 1, 20, 40, 16, .splits = 1, .slopes = true},
+        {STORE_BF16, STORE_BF16, 128, 0, 2, 4, 4, 70, 16, .splits = 3, .slopes = true,
+         .window = 33},
+        {STORE_FP8, STORE_FP8, 64, 0, 1, 2, 4, 40, 16, .splits = 1, .slopes = true, .cap = 3},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 2, 16, 70, 16, .splits = 1, .learned = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 2, 2, 16, 90, 16, .splits = 4, .learned = true,
+         .window = 30},
+        {STORE_FP16, STORE_FP16, 128, 0, 1, 1, 20, 5, 16, .splits = 1, .learned = true,
+         .cap = 9, .slopes = true},
     };
 
     RUN_ALL(*state, all);
@@ -454,6 +513,7 @@ static void refuses(void **state)
          "decode: pages and tables must not be empty"},
         {{.q_heads = 4, .splits = 1, .sequences = UINT32_MAX},
          "decode: 1 to 65535 sequences, and at least one head"},
+        {{.q_heads = 4, .splits = 1, .cap = -1}, "decode: the cap must not be below 0"},
         {{.q_heads = 65536 * 2, .splits = 1, .heads = 65536}, "decode: too many heads"},
     };
     struct fixture f;
@@ -464,6 +524,7 @@ static void refuses(void **state)
         struct decode_args a = f.a;
         a.q_heads = o->q_heads;
         a.splits = o->splits;
+        a.cap = o->cap;
         a.c.k.store = o->k;
         a.c.k.dim = o->dim ? o->dim : a.c.k.dim;
         a.c.k.group = o->group;
@@ -479,7 +540,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         kk_test(heads),         kk_test(splits),  kk_reversed(splits), kk_test(visible),
         kk_reversed(visible),   kk_test(formats), kk_test(kivi),       kk_test(planner_bytes),
-        kk_test(shared_source), kk_test(refuses),
+        kk_test(shared_source), kk_test(refuses), kk_test(bent),       kk_reversed(bent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,11 @@ struct setting {
     uint32_t page, group, residual;
     uint32_t hidden, window, sinks;
     bool lse, ragged, scaled;
-    bool varied;   /* other sequences: other chunks and offsets, down to 0 */
-    bool unstored; /* the chunk's own rows are not in the cache */
+    bool varied;      /* other sequences: other chunks and offsets, down to 0 */
+    bool unstored;    /* the chunk's own rows are not in the cache */
+    uint32_t stretch; /* tokens that see each other (chunk_tokens) */
+    float cap;
+    bool slopes, learned; /* learned sinks */
 };
 
 struct fixture {
@@ -22,6 +25,7 @@ struct fixture {
     uint32_t *first, *offset;
     uint16_t *q_bits;
     double *q, *want, *naive, *want_lse, *naive_lse; /* [rows][q_heads][dim] */
+    double *slopes, *learned;                        /* [q_heads], or NULL */
     uint64_t rows;
 };
 
@@ -69,6 +73,8 @@ static bool sees(const struct fixture *f, uint64_t slot, uint32_t i, uint32_t to
     const struct prefill_args *a = &f->a;
     int64_t end = (int64_t)f->offset[slot] + i + 1 - a->hidden_tokens;
 
+    if (a->chunk_tokens && token / a->chunk_tokens != (f->offset[slot] + i) / a->chunk_tokens)
+        return false;
     return token < f->s.lengths[slot] && token < end &&
            (!a->window_tokens || token >= end - a->window_tokens || token < a->sink_tokens);
 }
@@ -94,8 +100,15 @@ static double attend(const struct fixture *f, const struct query *x, double *out
         double dot = 0;
         for (uint32_t d = 0; d < s->c.k.dim; d++)
             dot = x->naive ? (float)(dot + q[d] * round16(key[d])) : dot + q[d] * key[d];
-        score[t] = sees(f, slot, x->i, t) ? dot * (double)f->a.scale : -INFINITY;
+        dot *= (double)f->a.scale;
+        dot = f->a.cap > 0 ? (double)f->a.cap * tanh(dot / (double)f->a.cap) : dot;
+        dot += f->slopes ? f->slopes[x->q_head] * t : 0;
+        score[t] = sees(f, slot, x->i, t) ? dot : -INFINITY;
         most = fmax(most, score[t]);
+    }
+    if (f->learned) {
+        most = fmax(most, f->learned[x->q_head]);
+        total = exp(f->learned[x->q_head] - most);
     }
     for (uint32_t t = 0; t < s->lengths[slot] && most > -INFINITY; t++) {
         const double *v = ks_at(s, true, x->sequence, head, t);
@@ -147,6 +160,30 @@ static void queries(struct kk *k, struct fixture *f)
     f->a.q = kk_put(k, TAG_ACTIVATION, f->q_bits, 2 * n);
 }
 
+/* Slopes as those of ALiBi, a geometric sequence; sinks about as large as scores. */
+static void extras(struct kk *k, const struct setting *o, struct fixture *f)
+{
+    float *slopes = ARENA_NEW(k->a, float, o->q_heads);
+    uint16_t *bits = ARENA_NEW(k->a, uint16_t, o->q_heads);
+    bool fp16 = o->k == STORE_FP16;
+
+    f->slopes = o->slopes ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
+    f->learned = o->learned ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
+    for (uint32_t h = 0; h < o->q_heads; h++) {
+        double sink = 2 * kk_normal(k);
+        slopes[h] = (float)pow(2, -8.0 * (h + 1) / o->q_heads);
+        bits[h] = fp16 ? ks_bits_fp16(sink) : ks_bits_bf16(sink);
+        if (f->slopes)
+            f->slopes[h] = (double)slopes[h];
+        if (f->learned)
+            f->learned[h] = fp16 ? ks_fp16(bits[h]) : ks_bf16(bits[h]);
+    }
+    if (o->slopes)
+        f->a.slopes = kk_put(k, TAG_TABLES, slopes, 4 * o->q_heads);
+    if (o->learned)
+        f->a.sinks = kk_put(k, TAG_WEIGHTS, bits, 2 * o->q_heads);
+}
+
 static void build(struct kk *k, const struct setting *o, struct fixture *f)
 {
     struct ks *s = &f->s;
@@ -156,6 +193,8 @@ static void build(struct kk *k, const struct setting *o, struct fixture *f)
                                 .hidden_tokens = o->hidden,
                                 .window_tokens = o->window,
                                 .sink_tokens = o->sinks,
+                                .chunk_tokens = o->stretch,
+                                .cap = o->cap,
                                 .scale = 1.0f / sqrtf((float)o->dim)}};
     s->tokens = o->rows + o->before;
     s->c = (struct cache_view){.k = side(o, false),
@@ -174,6 +213,7 @@ static void build(struct kk *k, const struct setting *o, struct fixture *f)
         ks_upload(k, s, value);
     }
     f->a.c = s->c;
+    extras(k, o, f);
     queries(k, f);
     references(k, f);
     f->a.out = kk_new(k, TAG_ACTIVATION, 2 * f->rows * o->q_heads * s->c.v.dim);
@@ -290,7 +330,9 @@ static void counted(struct kk *k, const struct fixture *f)
     kt_u64(want.issued.useful_flop, useful_flop(f));
     kk_ok(k, device_tally(k->d, &got));
     assert_true(got.unique_read_bytes[TAG_TABLES] <=
-                ks_lengths(&f->s) * 4 * (2 + c->max_pages) + (c->sequences + 1) * 4);
+                ks_lengths(&f->s) * 4 * (2 + c->max_pages) + (c->sequences + 1) * 4 +
+                    (f->slopes ? 4 * f->a.q_heads : 0));
+    want.unique_read_bytes[TAG_WEIGHTS] = f->learned ? 2 * f->a.q_heads : 0;
     assert_true(got.unique_read_bytes[TAG_ACTIVATION] <= heads * c->k.dim * 2);
     want.unique_read_bytes[TAG_TABLES] = got.unique_read_bytes[TAG_TABLES];
     want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
@@ -382,6 +424,34 @@ static void visible(void **state)
          .lse = true},
         {STORE_INT8, STORE_INT8, 128, 0, 2, 4, 8, 20, 60, .page = 16, .ragged = true,
          .scaled = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
+/* Stretches of tokens that see each other alone, capped scores, slopes, learned sinks. */
+static void bent(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 2, 100, 50, .page = 16, .stretch = 40,
+         .lse = true},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 2, 4, 130, 0, .page = 16, .stretch = 64},
+        {STORE_BF16, STORE_BF16, 64, 0, 3, 1, 4, 60, 30, .page = 8, .stretch = 16,
+         .varied = true, .lse = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 2, 40, 0, .page = 8, .stretch = 300},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 2, 4, 50, 30, .page = 16, .cap = 2, .lse = true},
+        {STORE_BF16, STORE_BF16, 256, 0, 1, 1, 2, 40, 0, .page = 16, .cap = 50},
+        {STORE_FP16, STORE_FP16, 64, 0, 1, 1, 4, 40, 9, .page = 16, .slopes = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 3, 3, 70, 0, .page = 16, .slopes = true,
+         .window = 30, .lse = true},
+        {STORE_INT8, STORE_INT8, 64, 0, 1, 1, 2, 40, 9, .page = 16, .slopes = true, .cap = 3,
+         .scaled = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 8, 60, 20, .page = 16, .learned = true,
+         .lse = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 2, 2, 16, 50, 70, .page = 16, .learned = true,
+         .window = 30, .varied = true, .lse = true},
+        {STORE_FP16, STORE_FP16, 128, 0, 1, 1, 3, 40, 0, .page = 16, .learned = true,
+         .hidden = 1, .slopes = true, .cap = 9, .lse = true},
     };
 
     RUN_ALL(*state, all);
@@ -490,6 +560,11 @@ static void refuses(void **state)
         a.c.k.store = bad[i].store;
         kk_refused(k, prefill_run(k->d, &a), bad[i].why);
     }
+    f.a.cap = -1;
+    kk_refused(k, prefill_run(k->d, &f.a), "prefill: the cap must not be below 0");
+    f.a.cap = 0;
+    f.a.chunk_tokens = f.a.window_tokens = 8;
+    kk_refused(k, prefill_run(k->d, &f.a), "prefill: a window or chunks, not both");
 }
 
 int main(void)
@@ -497,6 +572,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         kk_test(heads),       kk_reversed(heads), kk_test(lengths), kk_test(visible),
         kk_reversed(visible), kk_test(formats),   kk_test(chunked), kk_test(refuses),
+        kk_test(bent),        kk_reversed(bent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,35 +38,45 @@ static void *put_wide(struct kk *k, const double *values, uint64_t n)
     return kk_put(k, TAG_ACTIVATION, x, 4 * n);
 }
 
-static void mixes_of(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16,
-                     bool wide)
+/* onto: there is something to add to; in order: without an index; wide: from fp32. */
+struct mixing {
+    uint32_t rows, width, terms;
+    bool fp16, onto, in_order, wide;
+};
+
+static void mixes(struct kk *k, struct mixing o)
 {
-    enum { FROM = 6 };
-    double *x;
+    uint32_t rows = o.rows, width = o.width, terms = o.terms,
+             n_from = o.in_order ? rows * terms : 6;
+    bool fp16 = o.fp16;
+    double *x, *y = NULL;
     uint32_t *index = ARENA_NEW(k->a, uint32_t, (size_t)rows * terms);
     uint16_t *out = ARENA_NEW(k->a, uint16_t, (size_t)rows * width);
-    struct mix_args a = {.from = random_16(k, (uint64_t)FROM * width, fp16, &x),
+    struct mix_args a = {.from = random_16(k, (uint64_t)n_from * width, fp16, &x),
                          .rows = rows,
                          .width = width,
                          .terms = terms,
                          .factor = terms > 1 ? 0.25f : 1,
                          .fp16 = fp16,
-                         .wide_from = wide,
+                         .wide_from = o.wide,
                          .from_tag = TAG_ACTIVATION};
     struct tally want = {.launches = 1}, got;
 
-    if (wide)
-        a.from = put_wide(k, x, (uint64_t)FROM * width);
+    if (o.wide)
+        a.from = put_wide(k, x, (uint64_t)n_from * width);
     for (uint32_t i = 0; i < rows * terms; i++)
-        index[i] = (uint32_t)rng_below(&k->rng, FROM);
-    a.index = kk_put(k, TAG_TABLES, index, 4ull * rows * terms);
+        index[i] = o.in_order ? i : (uint32_t)rng_below(&k->rng, n_from);
+    if (!o.in_order)
+        a.index = kk_put(k, TAG_TABLES, index, 4ull * rows * terms);
+    if (o.onto)
+        a.onto = random_16(k, (uint64_t)rows * width, fp16, &y);
     a.out = kk_new(k, TAG_ACTIVATION, 2ull * rows * width);
     device_tally_reset(k->d);
     kk_ok(k, mix_run(k->d, &a));
     mix_traffic(&a, &want.issued);
     kk_ok(k, device_tally(k->d, &got));
     want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
-    want.unique_read_bytes[TAG_TABLES] = 4ull * rows * terms;
+    want.unique_read_bytes[TAG_TABLES] = o.in_order ? 0 : 4ull * rows * terms;
     want.unique_written_bytes[TAG_ACTIVATION] = 2ull * rows * width;
     kk_tally(k, &want);
     kk_get(k, out, a.out, 2ull * rows * width);
@@ -74,23 +84,22 @@ static void mixes_of(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms
         double sum = 0;
         for (uint32_t j = 0; j < terms; j++)
             sum += x[(size_t)index[i / width * terms + j] * width + i % width];
-        if (terms == 1)
+        if (terms == 1 && !y)
             assert_true(value(out[i], fp16) == sum);
-        near(value(out[i], fp16), sum * (double)a.factor, 1e-5, fp16);
+        near(value(out[i], fp16), sum * (double)a.factor + (y ? y[i] : 0), 1e-5, fp16);
     }
-}
-
-static void mixes(struct kk *k, uint32_t rows, uint32_t width, uint32_t terms, bool fp16)
-{
-    mixes_of(k, rows, width, terms, fp16, false);
-    mixes_of(k, rows, width, terms, fp16, true);
 }
 
 static void mix(void **state)
 {
-    mixes(*state, 1, 8, 1, false);
-    mixes(*state, 40, 72, 1, true);
-    mixes(*state, 9, 264, 3, false);
+    mixes(*state, (struct mixing){1, 8, 1, .fp16 = false});
+    mixes(*state, (struct mixing){40, 72, 1, .fp16 = true});
+    mixes(*state, (struct mixing){9, 264, 3, .fp16 = false});
+    mixes(*state, (struct mixing){40, 72, 1, .fp16 = true, .wide = true});
+    mixes(*state, (struct mixing){9, 264, 3, .wide = true});
+    mixes(*state, (struct mixing){9, 264, 3, .onto = true});
+    mixes(*state, (struct mixing){5, 40, 1, .onto = true, .in_order = true});
+    mixes(*state, (struct mixing){3, 16, 2, .in_order = true, .fp16 = true});
 }
 
 static void gelu(void **state)

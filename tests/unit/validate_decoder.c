@@ -1,111 +1,7 @@
 /* validate_decoder: the decoder against a plain one in double precision, for every way in which
  * layers share, keep and store K/V; its memory and the bytes it reads and writes against the
  * planner's figures; what it refuses; and out of memory at each of its allocations. */
-#include "tests/kvdecoder.h"
-#include "tests/kvplan.h"
-#include "validate/decoder.h"
-
-#define HEAD "vocab_size: 96, heads: 4, kv_heads: 2, head_dim: 16"
-#define MODEL "hidden_size: 64, intermediate_size: 96, " HEAD
-#define REST "hardware: {memory: 1GiB}\n"
-#define GQA "model: {layers: 3, " MODEL "}\n" REST
-
-enum { PROMPT = 37, OUTPUT = 4 };
-
-struct fixture {
-    struct kk *k;
-    struct kp *p;
-    struct decoder *x;
-    uint32_t sequences;
-};
-
-static void open_it(struct kk *k, const char *yaml, struct decoder_setting s, struct fixture *f)
-{
-    *f = (struct fixture){.k = k, .p = kp_build(yaml), .sequences = s.sequences};
-    kk_ok(k, decoder_open(k->d, &f->p->problem, &s, &f->x));
-}
-
-static void close_it(struct fixture *f)
-{
-    decoder_close(f->x);
-    kt_u64(device_used_bytes(f->k->d), 0);
-    kp_free(f->p);
-}
-
-/* With this seed no two rows are so close in rank that 16 bits tell them apart otherwise. */
-static struct decoder_setting setting(void)
-{
-    return (struct decoder_setting){
-        .sequences = 2, .prompt = PROMPT, .output = OUTPUT, .seed = 1};
-}
-
-/* --- numbers --------------------------------------------------------------------------------
- */
-
-struct error { /* sums of squares */
-    double ours, naive, size;
-};
-
-static void compare(const struct fixture *f, uint32_t sequence, const double *want,
-                    const double *naive, struct error *e)
-{
-    uint32_t vocab = f->p->problem.model.vocab;
-    float *got = ARENA_NEW(f->k->a, float, (size_t)f->sequences *vocab);
-
-    kk_ok(f->k, decoder_logits(f->x, got));
-    for (uint32_t i = 0; i < vocab; i++) {
-        double x = (double)got[sequence * vocab + i];
-        e->ours += pow(x - want[i], 2);
-        e->naive += pow(naive[i] - want[i], 2);
-        e->size += pow(want[i], 2);
-    }
-}
-
-/* Runs prompts and steps; the references follow the tokens that the decoder chose. */
-static void follow(struct fixture *f, struct kd_rule rule, struct error *e)
-{
-    uint32_t width = PROMPT + OUTPUT + 1, n = 0, vocab = f->p->problem.model.vocab;
-    uint32_t *tokens = ARENA_NEW(f->k->a, uint32_t, (size_t)f->sequences * width);
-    struct kd refs[2][2];
-    double *logits[2] = {ARENA_NEW(f->k->a, double, vocab), ARENA_NEW(f->k->a, double, vocab)};
-
-    kk_ok(f->k, decoder_prefill(f->x));
-    for (uint32_t step = 0; step <= OUTPUT; step++) {
-        kk_ok(f->k, decoder_tokens(f->x, tokens, &n));
-        kt_u64(n, PROMPT + step + 1);
-        for (uint32_t s = 0; s < f->sequences; s++) {
-            const uint32_t *now = tokens + s * width;
-            for (int naive = 0; naive < 2; naive++) {
-                struct kd *r = &refs[s][naive];
-                if (!step)
-                    *r = kd_open(f->k->a, f->x, &f->p->problem.layout, rule, naive, width);
-                kd_tokens(r, step ? now + PROMPT + step - 1 : now, step ? 1 : PROMPT,
-                          step ? PROMPT + step - 1 : 0, !step, logits[naive]);
-            }
-            compare(f, s, logits[0], logits[1], e);
-        }
-        if (step < OUTPUT)
-            kk_ok(f->k, decoder_decode(f->x, 1));
-    }
-}
-
-/* Error at most twice that of a plain 16-bit program, and small beside the logits. */
-static void right(struct kk *k, const char *yaml, struct kd_rule rule, uint32_t chunk)
-{
-    struct decoder_setting s = setting();
-    struct error e = {0, 0, 0};
-    struct fixture f;
-
-    s.chunk = chunk;
-    open_it(k, yaml, s, &f);
-    follow(&f, rule, &e);
-    if (!(e.ours <= 4 * e.naive) || !(e.ours < 0.01 * e.size))
-        print_error("%s: error %g, of a plain program %g, of 1\n", yaml, sqrt(e.ours / e.size),
-                    sqrt(e.naive / e.size));
-    assert_true(e.ours <= 4 * e.naive);
-    assert_true(e.ours < 0.01 * e.size);
-    close_it(&f);
-}
+#include "tests/kvfollow.h"
 
 static void plain(void **state)
 {
@@ -303,6 +199,15 @@ static void planned(void **state)
                        "cache: {sharing: {scheme: yoco, self_decoder: sliding_window, window: "
                        "9}}\n");
     as_planned(*state, "model: {layers: 3, window: 12, " MODEL "}\n" REST);
+    as_planned(*state, "model: {layers: 3, norm: layer, sinks: true, head_gate: true, "
+                       "matrix_params: 128, mixer: chunked, window: 16, " MODEL "}\n" REST);
+    as_planned(*state, "model: {layers: 3, norm: layer, final_norms: 0, embed_width: 32, "
+                       "position_rows: 64, head_bias: true, " MODEL "}\n" REST);
+    as_planned(*state,
+               "model: {layers: 4, norms_per_layer: 8, per_layer_embedding_params: 6144, "
+               "extra_vector_params: 16, extra_matrix_params: 8192, matrix_params: 2688, "
+               "vector_params: 8, keeps_unused_kv: true, kv_sources: [1, 2, 2, 2], " MODEL
+               "}\n" REST);
     as_planned(*state, GQA "cache: {format: int8_per_token_head}\n");
     as_planned(*state, GQA "cache: {format: {scheme: int4, group: 16}}\n");
     as_planned(*state, GQA "cache: {eviction: {scheme: snapkv, capacity: 20, window: 6}}\n");
@@ -443,21 +348,17 @@ static void refused(void **state)
         {"model: {layers: 4, " MODEL "}\n" REST
          "cache: {eviction: {scheme: h2o, heavy: 4, recent: 4}, sharing: {scheme: lckv, warmup: 2}}\n",
          "a cache that drops rows in decode under a masked diagonal is not run"},
-        {"model: {layers: 4, mixer: chunked, window: 16, " MODEL "}\n" REST,
-         "no kernel attends in chunks (Llama 4)"},
         {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, mla: {kv_lora_rank: 32, nope_dim: 16, rope_dim: 16, v_dim: 16}}\n" REST,
          "no kernel reads latents (MLA)"},
-        {"model: {layers: 4, sinks: true, " MODEL "}\n" REST,
-         "no kernel has learned sinks (gpt-oss)"},
-        {"model: {layers: 4, output_gate: true, " MODEL "}\n" REST,
-         "no kernel gates the output of attention"},
-        {"model: {layers: 4, k_eq_v: true, " MODEL "}\n" REST,
-         "K and V of one projection are not run"},
+        {"model: {layers: 4, output_gate: true, v_head_dim: 32, " MODEL "}\n" REST,
+         "gates and shared projections are for K and V of one width"},
+        {"model: {layers: 4, output_gate: true, head_gate: true, " MODEL "}\n" REST,
+         "attention has one gate"},
         {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 8}\n" REST,
          "heads of at least 16 elements, query heads a multiple of K/V heads"},
-        {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {head_dim: 16}, b: {head_dim: 32}}, " MODEL
+        {"model: {layers: 5, layer_types: [a, b, c, d, e], layer_kinds: {a: {head_dim: 16}, b: {head_dim: 32}, c: {head_dim: 48}, d: {head_dim: 64}, e: {head_dim: 80}}, " MODEL
          "}\n" REST,
-         "layers with other head sizes are not run"},
+         "heads of more than four sizes are not run"},
         {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {mixer: sliding, window: 9}, b: {mixer: sliding, window: 5}}, " MODEL
          "}\n" REST "cache: {sharing: {map: [1, 1]}}\n",
          "layers with other windows than their source's are not run"},
@@ -473,25 +374,47 @@ static void refused(void **state)
          "layers with other numbers of experts are not run"},
         {"model: {layers: 4, ssm: {kind: shortconv, conv_kernel: 3}, " MODEL "}\n" REST,
          "no kernel runs recurrent mixers"},
-        {"model: {layers: 4, norm: layer, " MODEL "}\n" REST,
-         "no kernel has other norms than RMS"},
-        {"model: {layers: 4, norms_per_layer: 1, " MODEL "}\n" REST,
-         "blocks have 2 or 4 norms"},
-        {"model: {layers: 4, position_rows: 128, " MODEL "}\n" REST,
-         "no kernel adds learned positions or other embeddings"},
-        {"model: {layers: 4, head_bias: true, " MODEL "}\n" REST,
+        {"model: {layers: 4, alibi: true, window: 9, " MODEL "}\n" REST,
+         "slopes along the tokens of a window are not run"},
+        {"model: {layers: 4, score_cap: 50, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
+         "no kernel ranks rows by scores that are capped or sloped"},
+        {"model: {layers: 4, norms_per_layer: 3, " MODEL "}\n" REST,
+         "no rule says where so many norms of a block stand"},
+        {"model: {layers: 4, final_norms: 2, " MODEL "}\n" REST, "one norm at the end"},
+        {"model: {layers: 4, final_norms: 0, norms_per_layer: 4, " MODEL "}\n" REST,
+         "without a norm at the end, blocks have two norms or none"},
+        {"model: {layers: 4, per_layer_embedding_params: 64, " MODEL "}\n" REST,
+         "embeddings of every layer have a norm and projections of one width"},
+        {"model: {layers: 4, norms_per_layer: 5, " MODEL "}\n" REST,
+         "no rule says where so many norms of a block stand"},
+        {"model: {layers: 4, extra_vector_params: 63, " MODEL "}\n" REST,
+         "the model has weights outside of its layers that no kernel uses"},
+        {"model: {layers: 4, extra_matrix_params: 63, " MODEL "}\n" REST,
          "the model has weights outside of its layers that no kernel uses"},
         {"model: {layers: 4, vector_params: 7, " MODEL "}\n" REST,
          "the model has weights in its layers that no kernel uses"},
-        {"model: {layers: 4, vision_params: 1000, " MODEL "}\n" REST,
-         "vision and audio towers are not run"},
-        {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 98, heads: 4}\n" REST,
-         "hidden a multiple of 8, the vocabulary of 4 and at most 2^24"},
+        {"model: {layers: 4, matrix_params: 7, " MODEL "}\n" REST,
+         "the model has weights in its layers that no kernel uses"},
+        {"model: {layers: 2, hidden_size: 68, intermediate_size: 96, vocab_size: 98, heads: 4}\n" REST,
+         "hidden a multiple of 8, the vocabulary at most 2^24"},
         {"model: {layers: 2, hidden_size: 64, intermediate_size: 100, vocab_size: 96, heads: 4}\n" REST,
-         "MLPs have a multiple of 8 channels"},
-        {"model: {layers: 2, hidden_size: 64, moe: {experts: 4, top_k: 2, intermediate_size: 32, router_bias: true}, " HEAD
+         "MLPs have a multiple of 8 channels on each rank"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 104, vocab_size: 96, heads: 4}\n"
+         "hardware: {memory: 1GiB, count: 2}\nparallel: {tp: 2}\n",
+         "MLPs have a multiple of 8 channels on each rank"},
+        {"model: {layers: 2, hidden_size: 64, moe: {experts: 4, top_k: 2, intermediate_size: 32, router_extra_params: 9}, " HEAD
          "}\n" REST,
-         "experts with biases, a latent or extra router weights are not run"},
+         "routers have a bias, or scales of the stream and of each expert"},
+        {"model: {layers: 2, hidden_size: 64, intermediate_size: 32, moe: {experts: 4, top_k: 2, intermediate_size: 32, latent: 32, beside_dense: true}, " HEAD
+         "}\n" REST,
+         "an MLP beside experts with a latent is not run"},
+        {"model: {layers: 2, hidden_size: 64, norms_per_layer: 1, intermediate_size: 32, moe: {experts: 4, top_k: 2, intermediate_size: 32, beside_dense: true}, " HEAD
+         "}\n" REST,
+         "blocks of one norm have an MLP or experts of the hidden size"},
+        {"model: {layers: 2, hidden_size: 64, moe: {experts: 4, top_k: 2, intermediate_size: 32, latent: 28}, " HEAD
+         "}\n" REST,
+         "latents have a multiple of 8 elements"},
     };
     struct kk *k = *state;
 
@@ -525,6 +448,11 @@ static void settings(void **state)
             s.prompt = 0;
         kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x), why);
     }
+    kp_free(p);
+    p = kp_build("model: {layers: 2, position_rows: 40, " MODEL "}\n" REST);
+    struct decoder_setting s = setting();
+    kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x),
+                   "more tokens than the model has learned positions for");
     kp_free(p);
 }
 

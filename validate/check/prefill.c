@@ -39,8 +39,6 @@ static const char *refuses(const struct prefill_case *x)
     const struct cache_row *r = &x->c->reader, *source = &x->c->source;
     const char *bad = paged_refuses(source);
 
-    if (!bad && r->mixer == MIXER_CHUNKED && r->window_tokens < x->tokens)
-        bad = "no kernel attends within chunks over a prompt";
     if (!bad && source->k_format.residual != RESIDUAL_NONE)
         bad = "a prompt attends before KIVI packs it";
     if (!bad &&
@@ -78,6 +76,7 @@ static enum device_status prepare(struct prefill_case *x)
                           .room = x->tokens,
                           .page_tokens = PAGE_TOKENS};
     uint64_t rows = (uint64_t)COUNT_SEQUENCES * x->tokens * r->q_heads;
+    bool chunks = r->mixer == MIXER_CHUNKED;
     enum device_status s;
 
     whole.keep.ragged = false; /* heads keep different rows only afterwards */
@@ -90,7 +89,8 @@ static enum device_status prepare(struct prefill_case *x)
                                     .q_heads = r->q_heads,
                                     .longest = x->tokens,
                                     .hidden_tokens = r->diagonal_masked,
-                                    .window_tokens = (uint32_t)r->window_tokens,
+                                    .window_tokens = chunks ? 0 : (uint32_t)r->window_tokens,
+                                    .chunk_tokens = chunks ? (uint32_t)r->window_tokens : 0,
                                     .scale = 1.0f / sqrtf((float)r->prefill_score_dim)};
     s = tables(x);
     if (s == DEVICE_OK)

@@ -110,8 +110,13 @@ static void compare_products(const struct step_case *x, const struct op_tally *t
             (void)finding_equal(x->out, like(x, read, QUANTITY_BYTES), weights[op],
                                 x->ops[op].weights_read);
     }
+    /* learned sinks are read by attention */
     (void)finding_equal(x->out, like(x, "weights read: norms", QUANTITY_BYTES),
-                        weights[OP_OTHER], x->ops[OP_ELEMENTWISE].weights_read);
+                        weights[OP_OTHER],
+                        x->ops[OP_ELEMENTWISE].weights_read + x->ops[OP_SCORES].weights_read);
+    if (t->flop[OP_OTHER] > 0)
+        (void)finding_equal(x->out, like(x, "products: other", QUANTITY_FLOP),
+                            (uint64_t)t->flop[OP_OTHER], x->ops[OP_ELEMENTWISE].useful_flop);
 }
 
 static bool packs(const struct fold *f)

@@ -7,6 +7,7 @@ static void read(struct config *c, struct model *m)
     if (!family_read_llama_like(c, m))
         return;
     m->norm = NORM_LAYER;
+    m->alibi = true;
     m->vector_params_extra = 2 * (uint64_t)m->hidden; /* the norm of the embedding */
     family_set_bias(m, "qkvo");
     family_set_mlp(m, false, true);

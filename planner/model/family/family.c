@@ -83,6 +83,14 @@ uint32_t config_u32(struct config *c, const char *keys, uint32_t fallback)
     return v;
 }
 
+uint32_t config_cap(struct config *c, const char *keys, uint32_t fallback)
+{
+    double v = fallback;
+
+    c->ok = doc_double(config_find(c, keys), 0, DIM_MAX, c->d, &v) && c->ok;
+    return (uint32_t)v;
+}
+
 uint32_t config_need(struct config *c, const char *keys)
 {
     const struct doc_node *n = config_find(c, keys);

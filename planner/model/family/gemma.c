@@ -1,5 +1,5 @@
-/* Gemma 1 and 2: tied embeddings; Gemma 2 has four norms a layer and slides on every second
- * layer, the first one included. */
+/* Gemma 1 and 2: tied embeddings; Gemma 2 has four norms a layer, caps on scores and logits,
+ * and slides on every second layer, the first one included. */
 #include "planner/model/family.h"
 
 #include <string.h>
@@ -13,6 +13,8 @@ static void read(struct config *c, struct model *m)
     m->tied = true;
     if (!family_read_llama_like(c, m) || !second)
         return;
+    m->score_cap = config_cap(c, "attn_logit_softcapping", 50);
+    m->logit_cap = config_cap(c, "final_logit_softcapping", 30);
     family_set_norms(m, 4);
     family_read_windows(c, m, config_u32(c, "sliding_window", 4096), 2);
 }

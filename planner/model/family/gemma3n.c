@@ -22,6 +22,7 @@ static void set_parts(struct config *c, struct model *m)
     m->embed_params_extra = rows * m->n_layers * w;
     m->matrix_params_extra = h * m->n_layers * w + 2 * (n ? n - 1 : 0) * h * h;
     m->vector_params_extra = w;
+    m->logit_cap = config_cap(c, "final_logit_softcapping", 30);
     m->keeps_unused_kv = true;
 }
 

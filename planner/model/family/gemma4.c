@@ -72,6 +72,7 @@ static void read(struct config *c, struct model *m)
         m->layers[i].norms = 4;
         m->layers[i].vector_params = 1; /* the layer's scalar */
     }
+    m->logit_cap = config_cap(c, "final_logit_softcapping", 30);
     family_set_qk_norm(m, QK_NORM_HEAD);
     family_read_windows(c, m, config_u32(c, "sliding_window", 512), PERIOD);
     set_full_layers(c, m);

@@ -12,6 +12,7 @@ static void read(struct config *c, struct model *m)
     if (!family_read_llama_like(c, m))
         return;
     m->norm = bias ? NORM_LAYER : NORM_LAYER_NO_BIAS;
+    m->alibi = alibi;
     if (!alibi && config_bool(c, "learned_pos_emb", true))
         m->position_rows = m->max_position;
     family_set_bias(m, bias ? "qkvo" : "");
