@@ -204,6 +204,31 @@ enum device_status device_timer_stop(struct device *d, double *seconds)
     return theirs(d, d->b->timer(d->self, seconds));
 }
 
+enum device_status device_mark(struct device *d)
+{
+    return theirs(d, d->b->mark(d->self, NULL, NULL));
+}
+
+enum device_status device_marks(struct device *d, double seconds[DEVICE_MARKS_MAX], uint32_t *n)
+{
+    return theirs(d, d->b->mark(d->self, seconds, n));
+}
+
+enum device_status device_record(struct device *d)
+{
+    return theirs(d, d->b->record(d->self, RECORD_START));
+}
+
+enum device_status device_recorded(struct device *d)
+{
+    return theirs(d, d->b->record(d->self, RECORD_STOP));
+}
+
+enum device_status device_replay(struct device *d)
+{
+    return theirs(d, d->b->record(d->self, RECORD_RUN));
+}
+
 enum device_status device_tally(struct device *d, struct tally *out)
 {
     return theirs(d, d->b->tally(d->self, out));

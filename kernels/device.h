@@ -11,7 +11,7 @@
  *
  * Every function returns a status; the text of the last failure is device_error(d). Launches
  * are asynchronous on a GPU: what a kernel did wrong shows at the next device_sync at the
- * latest. A device belongs to one thread at a time.
+ * latest. A device belongs to one thread at a time. device_time.h: how long work takes.
  *
  * A kernel NAME has four parts: NAME.h (arguments, limits, what it computes), NAME.c (checks,
  * NAME_run, NAME_traffic: the exact bytes and FLOPs that the kernel issues), NAME.cu (device
@@ -102,10 +102,6 @@ enum device_status device_upload(struct device *d, void *to, const void *from, u
 enum device_status device_download(struct device *d, void *to, const void *from,
                                    uint64_t bytes);
 enum device_status device_sync(struct device *d);
-
-/* Seconds that the work issued between start and stop took on the device. */
-enum device_status device_timer_start(struct device *d);
-enum device_status device_timer_stop(struct device *d, double *seconds);
 
 /* Only the CPU build counts; DEVICE_UNSUPPORTED elsewhere. */
 enum device_status device_tally(struct device *d, struct tally *out);

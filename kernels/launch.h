@@ -3,7 +3,7 @@
 #ifndef KVBUDGET_KERNELS_LAUNCH_H
 #define KVBUDGET_KERNELS_LAUNCH_H
 
-#include "kernels/device.h"
+#include "kernels/device_time.h"
 
 /* Every kernel: cpu_ID and cuda_ID are its launchers, made by LAUNCHER(ID, ...) in a .cu file.
  */
@@ -55,6 +55,8 @@ struct shape {
     uint32_t shared_bytes;
 };
 
+enum record { RECORD_START, RECORD_STOP, RECORD_RUN };
+
 /* `self` is the backend's own state; what fails leaves its text with it. */
 struct backend {
     /* name: what follows "cuda:", or "". */
@@ -68,7 +70,9 @@ struct backend {
     enum device_status (*fill)(void *self, void *p, int byte, uint64_t bytes);
     enum device_status (*copy)(void *self, void *to, const void *from, uint64_t bytes, bool up);
     enum device_status (*sync)(void *self);
-    enum device_status (*timer)(void *self, double *seconds);              /* NULL: start */
+    enum device_status (*timer)(void *self, double *seconds);             /* NULL: start */
+    enum device_status (*mark)(void *self, double *seconds, uint32_t *n); /* NULL: one more */
+    enum device_status (*record)(void *self, enum record what);
     enum device_status (*tally)(void *self, struct tally *out);            /* NULL: reset */
     enum device_status (*launch[N_KERNELS])(void *self, const void *args); /* of its header */
 };

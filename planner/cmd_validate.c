@@ -11,22 +11,34 @@
 #include "planner/base/unit.h"
 #include "planner/doc/profile.h"
 #include "tui/statefile.h"
-#include "validate/matrix.h"
+#include "validate/grid.h"
 #include "validate/report.h"
 
 static int run(struct cmd_ctx *ctx);
 
-enum own { OWN_DEVICE, OWN_LEVEL, OWN_LIMIT, OWN_SEED, OWN_TIMEOUT, OWN_NO_SAVE, N_OWN };
+enum own {
+    OWN_DEVICE,
+    OWN_LEVEL,
+    OWN_LIMIT,
+    OWN_SEED,
+    OWN_TIMEOUT,
+    OWN_NO_SAVE,
+    OWN_MATRIX,
+    N_OWN
+};
 
 static const struct cmd_option own_options[] = {
     [OWN_DEVICE] = {"device", "NAME", "cuda:N or cpu; else the first GPU if usable, else cpu"},
-    [OWN_LEVEL] = {"level", "LIST", "of count, fit and clock, with commas; all if not given"},
+    [OWN_LEVEL] = {"level", "LIST",
+                   "of count, fit, clock (these three if not given) and counters"},
     [OWN_LIMIT] = {"memory-limit", "SIZE", "as if the device had no more memory (fit)"},
     [OWN_SEED] = {"seed", "N", "of weights, prompts and page tables (0)"},
     [OWN_TIMEOUT] = {"timeout", "TIME",
                      "a wait for a GPU that takes longer is a kernel that hangs (2min)"},
     [OWN_NO_SAVE] = {"no-save", NULL,
                      "keep no copy for the TUI ($XDG_STATE_HOME/kvbudget/validate.json)"},
+    [OWN_MATRIX] = {"matrix", NULL,
+                    "real models under many schemes, in place of a spec (cpu: a small form)"},
     [N_OWN] = {NULL, NULL, NULL},
 };
 
@@ -34,7 +46,8 @@ const struct command command_validate = {
     .name = "validate",
     .summary =
         "run real kernels and compare them with the predictions; exit 6 outside tolerance",
-    .usage = "validate [SPEC.yaml... | -m MODEL -g GPU] [--device cuda:N|cpu] [--level LIST]",
+    .usage =
+        "validate [SPEC.yaml... | -m MODEL -g GPU | --matrix] [--device cuda:N|cpu] [--level LIST]",
     .run = run,
     .options = CMD_SPEC | CMD_FORMAT | CMD_OUTPUT,
     .own = own_options,
@@ -102,29 +115,67 @@ static bool take_options(struct job *j)
 /* --- specs ----------------------------------------------------------------------------------
  */
 
-/* The rows of the default matrix. They are ours, so what they warn of is not shown. */
-static bool read_matrix(struct job *j, const struct profiles *profiles)
+/* Rows of our own: what they warn of is not shown. */
+static bool read_row(struct job *j, const struct profiles *profiles,
+                     const struct nvml_facts *facts, const struct matrix_row *row)
 {
     struct cmd_ctx *ctx = j->ctx;
-    size_t n_rows;
-    const struct matrix_row *rows = matrix_rows(ctx->arena, &n_rows);
+    struct spec *spec = ARENA_NEW(ctx->arena, struct spec, 1);
+    struct problem *p = ARENA_NEW(ctx->arena, struct problem, 1);
+    struct subject *s = &j->subjects[j->n];
+    struct diag *d = diag_new(ctx->arena);
+    struct doc_node *doc = NULL;
+    size_t n = 0;
 
-    j->subjects = ARENA_NEW(ctx->arena, struct subject, n_rows);
-    for (size_t i = 0; i < n_rows; i++) {
-        struct spec *spec = ARENA_NEW(ctx->arena, struct spec, 1);
-        struct problem *p = ARENA_NEW(ctx->arena, struct problem, 1);
-        struct diag *d = diag_new(ctx->arena);
-        struct doc_node *doc = NULL;
-        size_t n = 0;
-        if (!doc_read_yaml(ctx->arena, rows[i].name, rows[i].spec, strlen(rows[i].spec), d,
-                           &doc, 1, &n) ||
-            !spec_bind(ctx->arena, doc, d, spec) ||
-            !problem_build(ctx->arena, spec, profiles, d, p))
-            return diag_add(ctx->diag, DIAG_INTERNAL, nowhere,
-                            "the built-in spec '%s' cannot be planned: %s", rows[i].name,
-                            diag_count(d) ? diag_at(d, diag_count(d) - 1)->text : "");
-        run_subject(ctx->arena, rows[i].name, p, &j->subjects[j->n++]);
-    }
+    if (!doc_read_yaml(ctx->arena, row->name, row->spec, strlen(row->spec), d, &doc, 1, &n) ||
+        !spec_bind(ctx->arena, doc, d, spec))
+        return diag_add(ctx->diag, DIAG_INTERNAL, nowhere, "the built-in spec '%s': %s",
+                        row->name, diag_at(d, diag_count(d) - 1)->text);
+    spec->hardware.facts = facts;
+    if (!problem_build(ctx->arena, spec, profiles, d, p))
+        return diag_add(ctx->diag, diag_exit(d) == 5 ? DIAG_DEVICE : DIAG_INTERNAL, nowhere,
+                        "the built-in spec '%s' cannot be planned: %s", row->name,
+                        diag_at(d, diag_count(d) - 1)->text);
+    run_subject(ctx->arena, row->name, p, s);
+    s->levels = row->levels;
+    s->limit_bytes = row->fit_bytes ? p->stages[0].work.weights_bytes + row->fit_bytes : 0;
+    j->n++;
+    return true;
+}
+
+static bool read_rows(struct job *j, const struct profiles *profiles,
+                      const struct matrix_row *rows, size_t n)
+{
+    struct nvml_facts facts;
+    const char *reason;
+    bool gpu =
+        strncmp(j->run.device, "cuda:", 5) == 0 && nvml_facts(j->ctx->arena, &facts, &reason);
+
+    j->subjects = ARENA_NEW(j->ctx->arena, struct subject, n);
+    for (size_t i = 0; i < n; i++)
+        if (!read_row(j, profiles, gpu ? &facts : NULL, &rows[i]))
+            return false;
+    return true;
+}
+
+/* Real models under many schemes; how long that takes is said first. */
+static bool read_grid(struct job *j, const struct profiles *profiles)
+{
+    bool cpu = !strcmp(j->run.device, "cpu");
+    size_t n;
+    const struct matrix_row *rows = grid_rows(j->ctx->arena, cpu, &n);
+    double seconds = 0;
+    char text[32];
+
+    if (j->opt->n_specs || j->opt->model)
+        return diag_add(j->ctx->diag, DIAG_USAGE, nowhere, "--matrix takes no spec");
+    if (!read_rows(j, profiles, rows, n))
+        return false;
+    for (size_t i = 0; i < j->n && !cpu; i++)
+        seconds += grid_seconds(&j->subjects[i]);
+    if (!cpu && !j->opt->quiet)
+        fprintf(j->ctx->err, "%zu points; about %s by the planner's own figures\n", n,
+                unit_format_seconds(seconds, text, sizeof text));
     return true;
 }
 
@@ -135,8 +186,12 @@ static bool read_specs(struct job *j, const struct profiles *profiles)
     size_t n = 0;
     bool ok;
 
-    if (!j->opt->n_specs && !j->opt->model)
-        return read_matrix(j, profiles);
+    if (j->opt->own[OWN_MATRIX])
+        return read_grid(j, profiles);
+    if (!j->opt->n_specs && !j->opt->model) {
+        const struct matrix_row *rows = matrix_rows(ctx->arena, &n);
+        return read_rows(j, profiles, rows, n);
+    }
     ok = cmd_cases(ctx, j->opt, profiles, &cases, &n);
     j->subjects = ARENA_NEW(ctx->arena, struct subject, n + 1);
     for (size_t i = 0; i < n; i++) {
@@ -256,9 +311,11 @@ static int run(struct cmd_ctx *ctx)
     j.progress = !opt.quiet && isatty(fileno(ctx->err));
     j.run.progress = show_progress;
     j.run.user = &j;
-    ok = take_options(&j) && read_specs(&j, profiles_open(ctx->arena, opt.profiles, ctx->diag));
-    if (ok && !diag_failed(ctx->diag)) {
+    ok = take_options(&j);
+    if (ok)
         pick_device(&j);
+    ok = ok && read_specs(&j, profiles_open(ctx->arena, opt.profiles, ctx->diag));
+    if (ok && !diag_failed(ctx->diag)) {
         ok = run_checks(ctx->arena, &j.run, j.subjects, j.n, ctx->diag, &j.result);
         if (j.shown)
             fputs("\r\033[K", ctx->err);

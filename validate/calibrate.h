@@ -10,13 +10,17 @@
 #include "planner/doc/profile.h"
 #include "validate/timing.h"
 
+/* The shapes of the probes: no model that validate judges by the clock has them. */
+enum { CALIBRATE_HEADS = 48, CALIBRATE_KV_HEADS = 8, CALIBRATE_HEAD_DIM = 128 };
+enum { CALIBRATE_GEMM = 6144 };
+
 /* How much the probes do; sizes for a GPU are far above its caches. */
 struct calibrate_size {
     uint64_t copy_bytes;                /* of the copy and of the read-only stream */
     uint32_t gemm;                      /* rows, columns and sums of the large product */
     uint32_t narrow_rows;               /* of the product that only reads weights */
     uint64_t narrow_bytes;              /* its weights, at least */
-    uint32_t sequences, tokens, prompt; /* of attention: 8 K/V heads of 128, 32 queries */
+    uint32_t sequences, tokens, prompt; /* of attention */
     uint32_t launches;                  /* of an almost empty kernel, back to back */
 };
 struct calibrate_size calibrate_size_gpu(void);

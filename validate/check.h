@@ -5,7 +5,9 @@
  * Each comparison is a finding: predicted, measured, and how far apart they may be. Levels:
  *   count   bytes and FLOPs tallied while kernels run on the CPU build equal the planner's
  *   fit     the largest batch that really allocates and decodes is the planner's
- *   clock   device time against the roofline; on a GPU only */
+ *   clock   device time against the roofline; on a GPU only
+ *   counters  the GPU's own counters of DRAM bytes and matrix instructions, where they may be
+ *             read; run only when asked for */
 #ifndef KVBUDGET_VALIDATE_CHECK_H
 #define KVBUDGET_VALIDATE_CHECK_H
 
@@ -15,8 +17,8 @@
 
 struct problem;
 
-enum level { LEVEL_COUNT, LEVEL_FIT, LEVEL_CLOCK };
-enum { N_LEVELS = 3 };
+enum level { LEVEL_COUNT, LEVEL_FIT, LEVEL_CLOCK, LEVEL_COUNTERS };
+enum { N_LEVELS = 4 };
 
 enum verdict { VERDICT_PASSED, VERDICT_FAILED, VERDICT_WAIVED };
 
@@ -28,10 +30,15 @@ enum quantity {
     QUANTITY_SECONDS
 };
 
+/* What a summary of errors is made of. */
+enum summary { SUMMARY_OTHER, SUMMARY_STEP, SUMMARY_PREFILL, SUMMARY_BATCH };
+enum { N_SUMMARIES = 4 };
+
 struct finding {
     const char *spec, *check, *what; /* "gqa bf16", "decode", "bytes read: layers 1-4" */
     enum level level;
     enum quantity quantity;
+    enum summary summary;
     enum verdict verdict;
     double predicted, measured;
     double tolerance;   /* share of the predicted figure */
@@ -53,6 +60,8 @@ struct subject {
     const struct fold *fold;              /* of all layers, with the heads of one GPU */
     uint64_t prompt, decoded;             /* tokens of a sequence that are run */
     uint64_t asked_prompt, asked_decoded; /* those of the spec */
+    unsigned levels;      /* bits of those that are run for it; 0 = all that are asked for */
+    uint64_t limit_bytes; /* as check_in's, for this subject; 0 = that */
     const struct subject *small; /* a twin where this is too large for the CPU build; NULL */
     const char *cut;             /* of a twin: how it is smaller */
 };
@@ -96,5 +105,6 @@ double finding_ratio(const struct finding *f);
 const char *level_name(enum level l);
 const char *verdict_name(enum verdict v);
 const char *quantity_name(enum quantity f); /* "bytes", "flop", ... */
+const char *summary_name(enum summary f);   /* "decode_step", "prefill", "max_batch" */
 
 #endif

@@ -198,29 +198,29 @@ static uint32_t words(struct decoder_words *w, uint64_t n)
     return at;
 }
 
-static void lay_words(struct decoder *x)
+void decoder_lay_words(struct decoder *x, uint32_t rows)
 {
     const struct shape *s = &x->s;
     struct decoder_words *w = &x->at;
     uint32_t n = s->set.sequences;
 
     *w = (struct decoder_words){.n = 0};
-    w->position = words(w, s->rows);
-    w->sequence = words(w, s->rows);
+    w->position = words(w, rows);
+    w->sequence = words(w, rows);
     w->first = words(w, n + 1);
     w->chunk_first = words(w, 2);
     w->chunk_offset = words(w, 1);
     w->chunk_before = words(w, 1);
     w->chunk_length = words(w, 1);
-    w->expert_in = words(w, (uint64_t)s->rows * s->top_k);
-    w->expert_out = words(w, (uint64_t)s->rows * (s->top_k + (s->top_k != 0)));
+    w->expert_in = words(w, (uint64_t)rows * s->top_k);
+    w->expert_out = words(w, (uint64_t)rows * (s->top_k + (s->top_k != 0)));
     for (uint32_t k = 0; k < s->n_stores; k++) {
         struct decoder_store *t = &x->stores[k];
         uint32_t lists = decoder_lists(&s->stores[k]);
         t->lengths = words(w, (uint64_t)n * lists);
         t->before = words(w, (uint64_t)n * lists);
         t->slot = words(w, n);
-        t->index = words(w, (uint64_t)s->rows * lists);
+        t->index = words(w, (uint64_t)rows * lists);
         t->scratch_length = words(w, lists);
     }
 }
@@ -233,7 +233,7 @@ static void add_tables(struct lister *l)
     const struct model *m = s->problem->layout.model;
     uint64_t turns = m->position_rows || m->alibi ? 0 : shape_turns(s, 0, positions);
 
-    lay_words(x);
+    decoder_lay_words(x, s->rows);
     table(l, &x->step, x->at.n);
     table(l, &x->iota, positions > s->rows ? positions : s->rows);
     table(l, &x->prompts, (uint64_t)s->set.sequences * s->set.prompt);

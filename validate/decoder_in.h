@@ -111,6 +111,9 @@ uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t);
 enum device_status decoder_deal_pages(struct decoder *x, uint32_t store, uint32_t sequence);
 /* Uploads what never changes: page tables, rotary table, prompts. */
 enum device_status decoder_fill_tables(struct decoder *x);
+/* Lays out the step table for passes of so many rows: a decode step uploads what it needs, not
+ * room for a prompt. */
+void decoder_lay_words(struct decoder *x, uint32_t rows);
 /* Fills and uploads the step table. */
 enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_pass *w);
 enum device_status decoder_step_decode(struct decoder *x);

@@ -173,6 +173,7 @@ enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_
 {
     uint32_t *host = x->host, end = w->offset + w->rows;
 
+    decoder_lay_words(x, x->s.rows);
     for (uint32_t r = 0; r < w->rows; r++) {
         host[x->at.position + r] = w->offset + r;
         host[x->at.sequence + r] = 0;
@@ -237,6 +238,7 @@ enum device_status decoder_step_decode(struct decoder *x)
 {
     uint32_t n = x->s.set.sequences, *host = x->host;
 
+    decoder_lay_words(x, n);
     for (uint32_t s = 0; s < n; s++) {
         host[x->at.position + s] = x->s.set.prompt + x->decoded;
         host[x->at.sequence + s] = host[x->at.first + s] = s;

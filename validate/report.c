@@ -1,10 +1,12 @@
 /* Validation results for programs and for people. */
 #include "validate/report.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "planner/base/table.h"
 #include "planner/base/unit.h"
+#include "validate/timing.h"
 
 enum { ROWS_SHOWN = 40 };
 
@@ -60,6 +62,35 @@ static void add_counts(cJSON *o, const struct findings *f, int level)
         json_u64(o, verdict_name((enum verdict)v), n[v]);
 }
 
+/* How far predictions of one figure were from what was measured: the mean, what nine in ten
+ * stay below, and the worst. */
+static void add_errors(cJSON *root, const struct findings *f, enum summary summary)
+{
+    double *v = ARENA_NEW(f->arena, double, f->n + 1), sum = 0, most = -1;
+    const char *worst = "";
+    uint32_t n = 0;
+    cJSON *o;
+
+    for (size_t i = 0; i < f->n; i++) {
+        const struct finding *x = &f->list[i];
+        if (x->summary != summary || x->verdict == VERDICT_WAIVED || !(x->predicted > 0))
+            continue;
+        v[n] = fabs(x->measured - x->predicted) / x->predicted;
+        worst = v[n] > most ? x->spec : worst;
+        most = fmax(most, v[n]);
+        sum += v[n++];
+    }
+    if (!n)
+        return;
+    o = json_object(root, summary_name(summary));
+    json_u64(o, "n", n);
+    (void)timing_median(v, n); /* sorts */
+    json_double(o, "mean", sum / n);
+    json_double(o, "p90", v[(9 * n + 9) / 10 - 1]);
+    json_double(o, "worst", most);
+    json_text(o, "worst_spec", worst);
+}
+
 static void add_device(cJSON *root, const struct validate_report_in *in)
 {
     const struct device_info *info = &in->result->info;
@@ -98,7 +129,7 @@ static void add_specs(cJSON *root, const struct validate_report_in *in)
 
 cJSON *validate_json(const struct validate_report_in *in)
 {
-    cJSON *root = json_object(NULL, NULL), *levels, *list;
+    cJSON *root = json_object(NULL, NULL), *levels, *errors, *list;
     const struct findings *f = &in->result->findings;
 
     json_text(root, "schema", "kvbudget.validate/1");
@@ -115,6 +146,9 @@ cJSON *validate_json(const struct validate_report_in *in)
     for (int i = 0; i < N_LEVELS; i++)
         if (in->options->levels >> i & 1)
             add_counts(json_object(levels, level_name((enum level)i)), f, i);
+    errors = json_object(root, "errors");
+    for (int i = SUMMARY_OTHER + 1; i < N_SUMMARIES; i++)
+        add_errors(errors, f, (enum summary)i);
     add_specs(root, in);
     list = json_list(root, "checks");
     for (size_t i = 0; i < f->n; i++)
@@ -291,6 +325,35 @@ static void print_waivers(const cJSON *json, FILE *out)
     }
 }
 
+/* Errors of figures that were compared more than once. */
+static void print_errors(struct arena *a, const cJSON *json, FILE *out)
+{
+    static const char *const names[] = {"error of", "n", "mean", "p90", "worst", "", NULL};
+    struct table *t = table_new(a, 6);
+    const cJSON *o;
+    bool any = false;
+
+    for (size_t c = 1; c < 5; c++)
+        table_right(t, c);
+    heads(t, names);
+    cJSON_ArrayForEach(o, json_at(json, "errors"))
+    {
+        if (whole_at(o, "n") < 2)
+            continue;
+        any = true;
+        table_cell(t, o->string);
+        table_cellf(t, "%llu", (unsigned long long)whole_at(o, "n"));
+        table_cellf(t, "%.1f %%", 100 * number_at(o, "mean"));
+        table_cellf(t, "%.1f %%", 100 * number_at(o, "p90"));
+        table_cellf(t, "%.1f %%", 100 * number_at(o, "worst"));
+        table_cell(t, text_at(o, "worst_spec"));
+    }
+    if (!any)
+        return;
+    table_print(t, out);
+    fputc('\n', out);
+}
+
 void validate_table(struct arena *a, const cJSON *json, bool verbose, FILE *out)
 {
     bool all = verbose || cJSON_GetArraySize(json_at(json, "checks")) <= ROWS_SHOWN;
@@ -302,6 +365,7 @@ void validate_table(struct arena *a, const cJSON *json, bool verbose, FILE *out)
         fprintf(out, "The decoder as a whole ran as a small twin, %s.\n",
                 text_at(first, "small_twin"));
     fputc('\n', out);
+    print_errors(a, json, out);
     if (all) {
         print_findings(a, json, false, out);
         return;

@@ -12,7 +12,7 @@ bool run_levels(struct arena *a, const char *list, struct diag *d, unsigned *out
     const char *names[N_LEVELS];
     char *words = arena_strdup(a, list ? list : "");
 
-    *out = list ? 0 : (1u << N_LEVELS) - 1;
+    *out = list ? 0 : 1u << LEVEL_COUNT | 1u << LEVEL_FIT | 1u << LEVEL_CLOCK;
     for (int i = 0; i < N_LEVELS; i++)
         names[i] = level_name((enum level)i);
     for (char *w = words, *next; list && w; w = next) {
@@ -29,7 +29,7 @@ bool run_levels(struct arena *a, const char *list, struct diag *d, unsigned *out
                             "--level has no level '%s'; did you mean '%s'?", w, near);
         if (i == N_LEVELS)
             return diag_add(d, DIAG_USAGE, nowhere,
-                            "--level takes count, fit and clock, found '%s'", w);
+                            "--level takes count, fit, clock and counters, found '%s'", w);
         *out |= 1u << i;
     }
     return true;
@@ -67,13 +67,16 @@ static bool run_one(struct runner *r, const struct subject *subject, const struc
     const char *why;
     enum device_status s;
 
+    r->done++;
+    if (subject->levels && !(subject->levels >> c->level & 1))
+        return true;
     r->in.subject = small ? subject->small : subject;
+    r->in.limit_bytes = r->o->limit_bytes ? r->o->limit_bytes : subject->limit_bytes;
     why = c->filter ? c->filter(&r->in) : NULL;
     if (r->o->progress)
         r->o->progress(
-            r->o->user, r->done, r->total,
+            r->o->user, r->done - 1, r->total,
             arena_printf(r->out->findings.arena, "%s: %s", r->in.subject->name, c->name));
-    r->done++;
     if (why) {
         waive(r, c, why);
         return true;
@@ -117,11 +120,8 @@ bool run_checks(struct arena *a, const struct run_options *o, const struct subje
     *out = (struct run_result){.findings = {.arena = a}};
     if (device_open(o->device, &plain, &device, &why) != DEVICE_OK)
         return diag_add(d, DIAG_DEVICE, nowhere, "%s: %s", o->device, why.text);
-    r.in = (struct check_in){.device = device,
-                             .device_name = o->device,
-                             .limit_bytes = o->limit_bytes,
-                             .timeout_s = o->timeout_s,
-                             .seed = o->seed};
+    r.in = (struct check_in){
+        .device = device, .device_name = o->device, .timeout_s = o->timeout_s, .seed = o->seed};
     ok = device_get_info(device, &r.in.info) == DEVICE_OK;
     out->info = r.in.info;
     if (!ok)

@@ -37,7 +37,8 @@ bool run_checks(struct arena *a, const struct run_options *o, const struct subje
                 size_t n, struct diag *d, struct run_result *out)
     __attribute__((warn_unused_result));
 
-/* "count,fit" to bits; an unknown word is a DIAG_USAGE. NULL: all levels. */
+/* "count,fit" to bits; an unknown word is a DIAG_USAGE. NULL: all levels but the counters,
+ * which need rights that few have. */
 bool run_levels(struct arena *a, const char *list, struct diag *d, unsigned *out)
     __attribute__((warn_unused_result));
 

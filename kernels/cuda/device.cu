@@ -13,10 +13,19 @@ namespace
 
 const double TIMEOUT_S = 120; /* of a wait, unless the options say otherwise */
 
+/* Uploads up to this size go through pinned memory and are not waited for. */
+enum { STAGED_BYTES = 1 << 20, STAGE_BYTES = 4 << 20, STAGE_ALIGN = 256 };
+
 struct cuda_device {
     int index, capability;
     cudaStream_t stream;
     cudaEvent_t start, stop;
+    cudaEvent_t marks[DEVICE_MARKS_MAX]; /* made as they are needed, and kept */
+    uint32_t n_marks, marks_made;
+    cudaGraphExec_t graph; /* what was recorded last */
+    bool recording;
+    char *stage; /* pinned; in use up to stage_used by copies that may be under way */
+    uint64_t stage_used;
     void *gemm; /* of gemm.cu */
     double timeout_s;
     bool hung; /* every further call would wait for the kernel that hangs */
@@ -73,7 +82,8 @@ enum device_status made(struct cuda_device *d, struct device_text *why)
                  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index),
                  "cudaDeviceGetAttribute");
     if (s == DEVICE_OK)
-        s = told(why, cudaStreamCreate(&d->stream), "cudaStreamCreate");
+        s = told(why, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking),
+                 "cudaStreamCreate");
     if (s == DEVICE_OK)
         s = told(why, cudaEventCreate(&d->start), "cudaEventCreate");
     if (s == DEVICE_OK)
@@ -89,6 +99,12 @@ void cuda_close(void *self)
     if (d->hung) /* the driver stops it and frees everything when the process ends */
         return;
     cuda_gemm_close(d->gemm);
+    if (d->graph)
+        cudaGraphExecDestroy(d->graph);
+    if (d->stage)
+        cudaFreeHost(d->stage);
+    for (uint32_t i = 0; i < d->marks_made; i++)
+        cudaEventDestroy(d->marks[i]);
     if (d->start)
         cudaEventDestroy(d->start);
     if (d->stop)
@@ -193,13 +209,17 @@ double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Waits by asking, so that a kernel that does not end is given up after a while. */
+/* Waits by asking, so that a kernel that does not end is given up after a while. Nothing runs
+ * while it is recorded, so that there is nothing to wait for. */
 enum device_status settled(struct cuda_device *d, const char *what)
 {
     const struct timespec pause = {0, 20000};
     double start = now_s();
-    cudaError_t e;
+    cudaError_t e = cudaSuccess;
 
+    if (d->recording)
+        return DEVICE_OK;
+    d->stage_used = 0;
     while (!d->hung && (e = cudaStreamQuery(d->stream)) == cudaErrorNotReady) {
         (void)cudaGetLastError();
         d->hung = now_s() - start > d->timeout_s;
@@ -219,13 +239,41 @@ enum device_status cuda_fill(void *self, void *p, int byte, uint64_t bytes)
     return told(&d->error, cudaMemsetAsync(p, byte, bytes, d->stream), "cudaMemset");
 }
 
+/* From pinned memory, which a recorded copy reads at every replay: it is free again after the
+ * next wait. */
+enum device_status staged(struct cuda_device *d, void *to, const void *from, uint64_t bytes)
+{
+    enum device_status s = DEVICE_OK;
+
+    if (!d->stage)
+        s = told(&d->error, cudaMallocHost(reinterpret_cast<void **>(&d->stage), STAGE_BYTES),
+                 "cudaMallocHost");
+    if (s == DEVICE_OK && bytes > STAGE_BYTES - d->stage_used)
+        s = d->recording ? cuda_refuse(d, DEVICE_UNSUPPORTED, "too many uploads in a recording")
+                         : settled(d, "cudaMemcpy");
+    if (s != DEVICE_OK)
+        return s;
+    memcpy(d->stage + d->stage_used, from, bytes);
+    s = told(
+        &d->error,
+        cudaMemcpyAsync(to, d->stage + d->stage_used, bytes, cudaMemcpyHostToDevice, d->stream),
+        "cudaMemcpy");
+    d->stage_used += (bytes + STAGE_ALIGN - 1) / STAGE_ALIGN * STAGE_ALIGN;
+    return s;
+}
+
 enum device_status cuda_copy_bytes(void *self, void *to, const void *from, uint64_t bytes,
                                    bool up)
 {
     struct cuda_device *d = of(self);
     enum cudaMemcpyKind kind = up ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
-    enum device_status s = settled(d, "cudaMemcpy"); /* the copy itself waits without asking */
+    enum device_status s;
 
+    if (up && bytes <= STAGED_BYTES)
+        return staged(d, to, from, bytes);
+    if (d->recording)
+        return cuda_refuse(d, DEVICE_UNSUPPORTED, "such a copy cannot be recorded");
+    s = settled(d, "cudaMemcpy"); /* the copy itself waits without asking */
     if (s == DEVICE_OK)
         s = told(&d->error, cudaMemcpyAsync(to, from, bytes, kind, d->stream), "cudaMemcpy");
 
@@ -252,6 +300,81 @@ enum device_status cuda_timer(void *self, double *seconds)
         s = told(&d->error, cudaEventElapsedTime(&ms, d->start, d->stop),
                  "cudaEventElapsedTime");
     *seconds = 1e-3 * (double)ms;
+    return s;
+}
+
+enum device_status one_mark(struct cuda_device *d)
+{
+    enum device_status s = DEVICE_OK;
+
+    if (d->n_marks == DEVICE_MARKS_MAX)
+        return cuda_refuse(d, DEVICE_BAD_ARGUMENT, "too many marks");
+    if (d->n_marks == d->marks_made) {
+        s = told(&d->error, cudaEventCreate(&d->marks[d->n_marks]), "cudaEventCreate");
+        d->marks_made += s == DEVICE_OK;
+    }
+    if (s == DEVICE_OK)
+        s = told(&d->error, cudaEventRecord(d->marks[d->n_marks++], d->stream),
+                 "cudaEventRecord");
+    return s;
+}
+
+enum device_status cuda_mark(void *self, double *seconds, uint32_t *n)
+{
+    struct cuda_device *d = of(self);
+    enum device_status s;
+
+    if (!seconds)
+        return one_mark(d);
+    s = settled(d, "cudaStreamQuery");
+    *n = d->n_marks ? d->n_marks - 1 : 0;
+    for (uint32_t i = 0; i < *n && s == DEVICE_OK; i++) {
+        float ms = 0;
+        s = told(&d->error, cudaEventElapsedTime(&ms, d->marks[i], d->marks[i + 1]),
+                 "cudaEventElapsedTime");
+        seconds[i] = 1e-3 * (double)ms;
+    }
+    d->n_marks = 0;
+    return s;
+}
+
+enum device_status record_stop(struct cuda_device *d)
+{
+    cudaGraph_t graph = NULL;
+    enum device_status s =
+        told(&d->error, cudaStreamEndCapture(d->stream, &graph), "cudaStreamEndCapture");
+
+    d->recording = false;
+    if (d->graph)
+        cudaGraphExecDestroy(d->graph);
+    d->graph = NULL;
+    if (s == DEVICE_OK)
+        s = told(&d->error, cudaGraphInstantiate(&d->graph, graph, 0), "cudaGraphInstantiate");
+    if (s == DEVICE_OK)
+        s = told(&d->error, cudaGraphUpload(d->graph, d->stream), "cudaGraphUpload");
+    if (graph)
+        cudaGraphDestroy(graph);
+    return s;
+}
+
+/* A recording ends also where it went wrong in between. */
+enum device_status cuda_record(void *self, enum record what)
+{
+    struct cuda_device *d = of(self);
+    enum device_status s = DEVICE_OK;
+
+    if (what == RECORD_RUN)
+        return d->graph
+                   ? told(&d->error, cudaGraphLaunch(d->graph, d->stream), "cudaGraphLaunch")
+                   : cuda_refuse(d, DEVICE_BAD_ARGUMENT, "nothing was recorded");
+    if (what == RECORD_STOP)
+        return d->recording ? record_stop(d)
+                            : cuda_refuse(d, DEVICE_BAD_ARGUMENT, "nothing is recorded");
+    s = settled(d, "cudaStreamQuery"); /* copies under way, whose memory would be used again */
+    if (s == DEVICE_OK)
+        s = told(&d->error, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
+                 "cudaStreamBeginCapture");
+    d->recording = s == DEVICE_OK;
     return s;
 }
 
@@ -322,6 +445,8 @@ extern "C" const struct backend backend_cuda = {
     cuda_copy_bytes,
     cuda_sync,
     cuda_timer,
+    cuda_mark,
+    cuda_record,
     cuda_tally,
     {
 #define X(id) cuda_##id,

@@ -69,7 +69,9 @@ const struct {
     {"cublasLtMatmul", offsetof(struct library, multiply)},
 };
 
-/* The toolkit's folder comes last: it often is not on the loader's path. */
+/* The toolkit's folder comes last: it often is not on the loader's path. The library stays in
+ * the process once it is there: the next device needs it again, and its kernels are the
+ * driver's. */
 const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                              "/usr/local/cuda/lib64/libcublasLt.so.13",
                              "/usr/local/cuda/lib64/libcublasLt.so.12"};
@@ -114,7 +116,7 @@ enum device_status open_library(void *self, struct library *lib)
     char text[256];
 
     for (size_t i = 0; i < sizeof names / sizeof *names && !lib->handle; i++)
-        lib->handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+        lib->handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!lib->handle)
         return cuda_refuse(self, DEVICE_UNSUPPORTED,
                            "no cuBLASLt for matrix products: looked for libcublasLt.so.13 and "

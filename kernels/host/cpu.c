@@ -158,18 +158,47 @@ static enum device_status cpu_sync(void *self)
     return DEVICE_OK;
 }
 
+static double now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static enum device_status cpu_timer(void *self, double *seconds)
 {
     struct host_device *d = self;
-    struct timespec now;
-    double now_s;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    now_s = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     if (seconds)
-        *seconds = now_s - d->started_s;
+        *seconds = now_s() - d->started_s;
     else
-        d->started_s = now_s;
+        d->started_s = now_s();
+    return DEVICE_OK;
+}
+
+static enum device_status cpu_mark(void *self, double *seconds, uint32_t *n)
+{
+    struct host_device *d = self;
+
+    if (!seconds) {
+        if (d->n_marks == DEVICE_MARKS_MAX)
+            return fail(d, DEVICE_BAD_ARGUMENT, "too many marks");
+        d->marks[d->n_marks++] = now_s();
+        return DEVICE_OK;
+    }
+    *n = d->n_marks ? d->n_marks - 1 : 0;
+    for (uint32_t i = 0; i < *n; i++)
+        seconds[i] = d->marks[i + 1] - d->marks[i];
+    d->n_marks = 0;
+    return DEVICE_OK;
+}
+
+/* Work runs where it stands: recording it is running it, and that once. */
+static enum device_status cpu_record(void *self, enum record what)
+{
+    (void)self;
+    (void)what;
     return DEVICE_OK;
 }
 
@@ -215,6 +244,8 @@ const struct backend backend_cpu = {
     .copy = cpu_transfer,
     .sync = cpu_sync,
     .timer = cpu_timer,
+    .mark = cpu_mark,
+    .record = cpu_record,
     .tally = cpu_tally,
     .launch =
         {

@@ -74,6 +74,8 @@ struct host_device {
     char *shared;
     uint32_t shared_room;
     double started_s;
+    double marks[DEVICE_MARKS_MAX];
+    uint32_t n_marks;
     struct device_text error;
 };
 

@@ -3,6 +3,7 @@
  * memory is a status and not a crash. Skips without a device. */
 #include <math.h>
 
+#include "kernels/device_time.h"
 #include "tests/kvplan.h"
 #include "validate/decoder.h"
 #include "validate/matrix.h"
@@ -92,6 +93,52 @@ static void logits(void **state)
         compare_row(&rows[i]);
 }
 
+/* A step that is recorded and replayed does what one does that is launched kernel by kernel;
+ * the times between its ops are all there. */
+static void recorded(void **state)
+{
+    static const char *const caches[] = {"", "cache: {format: int8_per_token_head}\n",
+                                         "cache: {sharing: {scheme: lckv, warmup: 2}}\n",
+                                         "cache: {eviction: {scheme: tova, capacity: 24}}\n"};
+    struct device_options o = {.poison = true};
+    struct decoder_setting set = {.sequences = 2, .prompt = PROMPT, .output = STEPS, .seed = 5};
+    struct kt *t = *state;
+    struct device_text why;
+
+    if (!device_usable())
+        skip();
+    for (size_t i = 0; i < sizeof caches / sizeof *caches; i++) {
+        struct kp *k = kp_build(arena_printf(
+            t->a,
+            "model: {layers: 6, hidden_size: 64, intermediate_size: 128, heads: 4, "
+            "kv_heads: 2, head_dim: 32, vocab_size: 256}\nhardware: {memory: 1GiB}\n%s",
+            caches[i]));
+        float logits[2][2 * 256];
+        for (int replayed = 0; replayed < 2; replayed++) {
+            struct decoder *x;
+            struct device *d;
+            assert_int_equal(device_open("cuda:0", &o, &d, &why), DEVICE_OK);
+            assert_int_equal(decoder_open(d, &k->problem, &set, &x), DEVICE_OK);
+            assert_int_equal(decoder_prefill(x), DEVICE_OK);
+            assert_int_equal(decoder_decode(x, 1), DEVICE_OK);
+            for (int step = 0; step < 2; step++) {
+                if (replayed)
+                    assert_int_equal(device_record(d), DEVICE_OK);
+                assert_int_equal(decoder_decode(x, 1), DEVICE_OK);
+                if (replayed) {
+                    assert_int_equal(device_recorded(d), DEVICE_OK);
+                    assert_int_equal(device_replay(d), DEVICE_OK);
+                }
+            }
+            assert_int_equal(decoder_logits(x, logits[replayed]), DEVICE_OK);
+            decoder_close(x);
+            device_close(d);
+        }
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+        kp_free(k);
+    }
+}
+
 static void limit(void **state)
 {
     struct device_options o = {.limit_bytes = 1 << 20};
@@ -112,7 +159,7 @@ static void limit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {kt_test(logits), kt_test(limit)};
+    const struct CMUnitTest tests[] = {kt_test(logits), kt_test(recorded), kt_test(limit)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels/copy.h"
+#include "kernels/device_time.h"
 #include "tests/kvkernel.h"
 
 static void names(void **state)
@@ -133,11 +134,44 @@ static void tallies(void **state)
     kk_refused(k, copy_run(k->d, &a), "copy: 0 blocks, not 1 to 65535");
 }
 
+/* As many times as there are gaps between marks; they are forgotten; too many are refused. A
+ * recording runs its work where it stands, once. */
+static void marks(void **state)
+{
+    static double seconds[DEVICE_MARKS_MAX];
+    struct kk *k = *state;
+    char bytes[64] = {1};
+    uint32_t n = 9;
+    void *p;
+
+    kk_ok(k, device_marks(k->d, seconds, &n));
+    kt_u64(n, 0);
+    for (int i = 0; i < 3; i++)
+        kk_ok(k, device_mark(k->d));
+    kk_ok(k, device_marks(k->d, seconds, &n));
+    kt_u64(n, 2);
+    assert_true(seconds[0] >= 0 && seconds[1] >= 0 && seconds[1] < 60);
+    for (int i = 0; i < DEVICE_MARKS_MAX; i++)
+        kk_ok(k, device_mark(k->d));
+    kk_refused(k, device_mark(k->d), "too many marks");
+    kk_ok(k, device_marks(k->d, seconds, &n));
+    kt_u64(n, DEVICE_MARKS_MAX - 1);
+
+    kk_ok(k, device_alloc(k->d, sizeof bytes, TAG_WORK, &p));
+    kk_ok(k, device_record(k->d));
+    kk_ok(k, device_fill(k->d, p, 7, sizeof bytes));
+    kk_ok(k, device_recorded(k->d));
+    kk_ok(k, device_fill(k->d, p, 5, sizeof bytes));
+    kk_ok(k, device_replay(k->d));
+    kk_ok(k, device_download(k->d, bytes, p, sizeof bytes));
+    assert_int_equal(bytes[63], 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names), kk_test(information), cmocka_unit_test(limit),
-        kk_test(memory),         kk_test(many),        kk_test(tallies),
+        cmocka_unit_test(names), kk_test(information), cmocka_unit_test(limit), kk_test(memory),
+        kk_test(many),           kk_test(tallies),     kk_test(marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

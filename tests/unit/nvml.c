@@ -8,47 +8,11 @@
 
 #include "planner/cmd.h"
 #include "tests/kvplan.h"
+#include "tests/kvstandin.h"
 
-/* Compiles the stand-in with these -D options into the folder; NULL without a compiler. */
-static const char *stand_in(struct arena *a, const char *folder, const char *options)
+static struct kv_standin use(const char *options)
 {
-    const char *cc = getenv("CC");
-    const char *path = arena_printf(a, "%s/nvml.so", folder);
-    const char *compile =
-        arena_printf(a, "%s -shared -fPIC -o '%s' %s tests/data/nvml.c 2>'%s/log'",
-                     cc && *cc ? cc : "cc", path, options, folder);
-
-    return system(compile) == 0 ? path : NULL;
-}
-
-struct lib {
-    struct arena *a;
-    char *folder;
-};
-
-/* The library in place of the real one; skips the test where none can be made. */
-static struct lib use(const char *options)
-{
-    struct lib l = {.a = arena_new()};
-    const char *path;
-
-    l.folder = kt_folder(l.a);
-    path = stand_in(l.a, l.folder, options);
-    if (!path) {
-        print_message("skipped: no C compiler makes a shared library (set CC)\n");
-        kt_folder_remove(l.folder);
-        arena_free(l.a);
-        skip();
-    }
-    setenv("KVBUDGET_NVML", path, 1);
-    return l;
-}
-
-static void done(struct lib *l)
-{
-    unsetenv("KVBUDGET_NVML");
-    kt_folder_remove(l->folder);
-    arena_free(l->a);
+    return kv_standin("nvml", "KVBUDGET_NVML", options);
 }
 
 /* --- facts ---------------------------------------------------------------------------------
@@ -56,7 +20,7 @@ static void done(struct lib *l)
 
 static void test_two_devices(void **state)
 {
-    struct lib l = use("");
+    struct kv_standin l = use("");
     struct nvml_facts f;
     const char *reason = NULL;
 
@@ -78,13 +42,13 @@ static void test_two_devices(void **state)
     kt_u64(f.devices[1].free_bytes, (uint64_t)48640 << 20);
     kt_u64(f.devices[1].link_generation, 5);
     kt_u64(f.devices[1].link_lanes, 16);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 /* Open once, read as often as one likes. */
 static void test_read_again(void **state)
 {
-    struct lib l = use("");
+    struct kv_standin l = use("");
     struct nvml_facts f;
     const char *reason = NULL;
     struct nvml *lib = nvml_open(l.a, &reason);
@@ -97,12 +61,12 @@ static void test_read_again(void **state)
     }
     nvml_close(lib);
     nvml_close(NULL);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 static void test_old_library(void **state)
 {
-    struct lib l = use("-DOLD");
+    struct kv_standin l = use("-DOLD");
     struct nvml_facts f;
     const char *reason = NULL;
 
@@ -116,19 +80,19 @@ static void test_old_library(void **state)
     assert_int_equal(f.devices[0].temperature_c, -1);
     assert_int_equal(f.devices[0].clock_mhz, 0);
     kt_u64(f.devices[0].link_generation, 0);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 /* The reason is `after` behind the library's path. */
 static void refuses(const char *options, const char *after)
 {
-    struct lib l = use(options);
+    struct kv_standin l = use(options);
     struct nvml_facts f;
     const char *reason = "";
 
     assert_false(nvml_facts(l.a, &f, &reason));
     kt_same(reason, arena_printf(l.a, "%s%s", getenv("KVBUDGET_NVML"), after));
-    done(&l);
+    kv_standin_done(&l);
 }
 
 static void test_failures(void **state)
@@ -157,7 +121,7 @@ static void test_failures(void **state)
 
 static void test_plan(void **state)
 {
-    struct lib l = use("");
+    struct kv_standin l = use("");
     struct kp *k = kp_build(LOCAL);
 
     (void)state;
@@ -175,13 +139,13 @@ static void test_plan(void **state)
     kp_says(k, "the GPUs of this machine differ: all are planned as the first, NVIDIA H100 "
                "80GB HBM3");
     kp_free(k);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 /* Memory other than the profile's: what the driver has not reserved is usable. */
 static void test_other_memory(void **state)
 {
-    struct lib l = use("-DOLD -DDEVICES=1");
+    struct kv_standin l = use("-DOLD -DDEVICES=1");
     struct kp *k = kp_build(LOCAL);
 
     (void)state;
@@ -189,12 +153,12 @@ static void test_other_memory(void **state)
     kt_u64(k->problem.visible_bytes, (uint64_t)16 << 30);
     assert_true(k->problem.gpu_named);
     kp_free(k);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 static void test_unknown_device(void **state)
 {
-    struct lib l = use("-DDEVICES=1 -DUNKNOWN_FIRST");
+    struct kv_standin l = use("-DDEVICES=1 -DUNKNOWN_FIRST");
     struct kp *k = kp_build(LOCAL);
 
     (void)state;
@@ -208,7 +172,7 @@ static void test_unknown_device(void **state)
             "there is no profile of 'NVIDIA Prototype 9': its memory is the driver's figure, "
             "bandwidth and arithmetic are not known");
     kp_free(k);
-    done(&l);
+    kv_standin_done(&l);
 }
 
 static void test_no_device(void **state)
@@ -271,7 +235,7 @@ static void test_list(void **state)
                                         "--local",  "--format", "table"};
     static const char *const json[] = {"kvbudget", "list", "gpus", "--local",
                                        "--format", "json", "proto"};
-    struct lib l = use("");
+    struct kv_standin l = use("");
 
     (void)state;
     prints(
@@ -296,7 +260,7 @@ static void test_list(void **state)
            "    }\n"
            "  ]\n"
            "}\n");
-    done(&l);
+    kv_standin_done(&l);
 }
 
 static void test_list_fails(void **state)

@@ -108,7 +108,7 @@ static void known_device(void **state)
     kt_u64(g.memory_usable_bytes, 150000000000);
     assert_false(g.origin[GPU_FACT_GEMM_BF16].is_default);
     assert_string_equal(g.origin[GPU_FACT_DECODE_BANDWIDTH].source,
-                        "measured: decode attention, bf16, GQA 4: 4320 of 4800 GB/s (kvbudget "
+                        "measured: decode attention, bf16, GQA 6: 4320 of 4800 GB/s (kvbudget "
                         "calibrate, 2026-01-02; driver 570.1; commit abc)");
     assert_non_null(strstr(text, "aliases: "));
     assert_non_null(strstr(text, "a small allocation takes 32768 bytes"));

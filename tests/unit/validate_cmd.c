@@ -153,6 +153,24 @@ static void tables(void **state)
     folder_remove(k, folder);
 }
 
+/* The small form of the matrix, planned and waived: its checks have tests of their own. */
+static void matrix(void **state)
+{
+    struct kt *k = *state;
+    char *folder = folder_new(k);
+    struct ran r = run(k, folder, "validate|--matrix|--device|cpu|--level|clock,counters");
+    cJSON *json = parsed(&r);
+
+    assert_int_equal(r.status, 0);
+    assert_string_equal(r.err, "");
+    assert_true(cJSON_GetArraySize(json_at(json, "specs")) >= 12);
+    kt_u64(whole(json, "levels.clock.waived"), 1); /* said once for all */
+    kt_u64(whole(json, "levels.counters.passed"), 0);
+    assert_int_equal(cJSON_GetArraySize(json_at(json, "errors")), 0);
+    cJSON_Delete(json);
+    folder_remove(k, folder);
+}
+
 static void complains(struct kt *k, const char *line, int status, const char *message)
 {
     char *folder = folder_new(k);
@@ -173,7 +191,9 @@ static void usage(void **state)
     complains(k, "validate|@a.yaml|--level|cont", 2,
               "kvbudget: error: --level has no level 'cont'; did you mean 'count'?\n");
     complains(k, "validate|@a.yaml|--level|all", 2,
-              "kvbudget: error: --level takes count, fit and clock, found 'all'\n");
+              "kvbudget: error: --level takes count, fit, clock and counters, found 'all'\n");
+    complains(k, "validate|@a.yaml|--matrix|--device|cpu", 2,
+              "kvbudget: error: --matrix takes no spec\n");
     complains(k, "validate|@a.yaml|--device|gpu0", 2,
               "kvbudget: error: --device takes cpu or cuda:N, found 'gpu0'\n");
     complains(k, "validate|@a.yaml|--memory-limit|24G", 2,
@@ -242,8 +262,8 @@ static void no_device(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kt_test(confirms), kt_test(repeats), kt_test(fails),     kt_test(tables),
-        kt_test(usage),    kt_test(inputs),  kt_test(no_device),
+        kt_test(confirms), kt_test(repeats), kt_test(fails),  kt_test(tables),
+        kt_test(usage),    kt_test(inputs),  kt_test(matrix), kt_test(no_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,7 +93,7 @@ double finding_ratio(const struct finding *f)
 
 const char *level_name(enum level l)
 {
-    static const char *const names[N_LEVELS] = {"count", "fit", "clock"};
+    static const char *const names[N_LEVELS] = {"count", "fit", "clock", "counters"};
 
     return names[l];
 }
@@ -103,6 +103,14 @@ const char *verdict_name(enum verdict v)
     static const char *const names[] = {"passed", "failed", "waived"};
 
     return names[v];
+}
+
+const char *summary_name(enum summary f)
+{
+    static const char *const names[N_SUMMARIES] = {"other", "decode_step", "prefill",
+                                                   "max_batch"};
+
+    return names[f];
 }
 
 const char *quantity_name(enum quantity f)

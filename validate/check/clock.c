@@ -1,7 +1,8 @@
 /* clock - what decode steps and a prompt take on the device, by its own clock, against the
  * roofline with the profile's efficiencies: those of `calibrate`, where it was run, which
- * measures other shapes. Whole steps are timed apart from the ops within them, because reading
- * the clock between ops keeps their launches from overlapping. */
+ * measures other shapes. Whole steps are timed apart from the ops within them: a step is
+ * replayed as one graph, as engines do, while marks between ops need their launches one by one.
+ */
 #include <string.h>
 
 #include "planner/plan/capacity.h"
@@ -13,15 +14,19 @@
 #define OP_TOLERANCE 0.15
 #define PROMPT_TOLERANCE 0.08
 
-enum { WARM_UP = 4, STEPS = 16, PROMPTS = 5, BATCH_MAX = 64 };
+enum { STEPS = TIMING_STEPS, BATCH_MAX = 64 };
 
 struct clock_case {
     const struct check_in *in;
     struct findings *out;
     struct decoder *decoder;
     struct plan plan;
+    double prompts_s; /* predicted, of all sequences */
     uint32_t sequences;
+    struct timer timer; /* for its flush */
     double op_s[N_OPS]; /* of all steps watched */
+    enum op *ops;       /* between the marks of one */
+    uint32_t n_ops;
     enum device_status status;
 };
 
@@ -51,60 +56,90 @@ static const char *filter(const struct check_in *in)
     return NULL;
 }
 
-/* Time between two calls belongs to the op that is told. */
+/* Time between two marks belongs to the op that is told at the second. */
 static void watched(void *user, const struct decoder_event *e)
 {
     struct clock_case *x = user;
-    double seconds = 0;
 
     if (x->status == DEVICE_OK)
-        x->status = device_timer_stop(x->in->device, &seconds);
-    x->op_s[e->op] += seconds;
+        x->status = device_mark(x->in->device);
     if (x->status == DEVICE_OK)
-        x->status = device_timer_start(x->in->device);
+        x->ops[x->n_ops++] = e->op;
+}
+
+/* A step as engines run it: recorded, and then replayed at once. The caches are flushed ahead
+ * of it, which also gives the host time to get everything queued. */
+static enum device_status time_step(struct clock_case *x, double *seconds)
+{
+    struct device *d = x->in->device;
+    enum device_status s = device_record(d), end;
+
+    if (s != DEVICE_OK)
+        return s;
+    s = decoder_decode(x->decoder, 1);
+    end = device_recorded(d);
+    s = s == DEVICE_OK ? end : s;
+    if (s == DEVICE_OK && x->timer.flush)
+        s = device_fill(d, x->timer.flush, 0, x->timer.flush_bytes);
+    if (s == DEVICE_OK)
+        s = device_timer_start(d);
+    if (s == DEVICE_OK)
+        s = device_replay(d);
+    return s == DEVICE_OK ? device_timer_stop(d, seconds) : s;
 }
 
 /* Steps one by one: the median of their times. */
 static enum device_status time_steps(struct clock_case *x, double *median)
 {
     double v[STEPS];
-    enum device_status s = decoder_decode(x->decoder, WARM_UP);
+    enum device_status s = decoder_decode(x->decoder, TIMING_WARM_UP);
 
-    for (uint32_t i = 0; i < STEPS && s == DEVICE_OK; i++) {
-        s = device_timer_start(x->in->device);
-        if (s == DEVICE_OK)
-            s = decoder_decode(x->decoder, 1);
-        if (s == DEVICE_OK)
-            s = device_timer_stop(x->in->device, &v[i]);
-    }
+    for (uint32_t i = 0; i < STEPS && s == DEVICE_OK; i++)
+        s = time_step(x, &v[i]);
     *median = s == DEVICE_OK ? timing_median(v, STEPS) : 0;
     return s;
 }
 
 static enum device_status time_ops(struct clock_case *x)
 {
-    enum device_status s = device_timer_start(x->in->device);
+    double *seconds = ARENA_NEW(x->out->arena, double, DEVICE_MARKS_MAX);
+    struct device *d = x->in->device;
+    enum device_status s = DEVICE_OK;
+    uint32_t n = 0;
 
+    x->ops = ARENA_NEW(x->out->arena, enum op, DEVICE_MARKS_MAX);
     decoder_watch(x->decoder, watched, x);
-    if (s == DEVICE_OK)
-        s = decoder_decode(x->decoder, STEPS);
+    for (uint32_t i = 0; i < STEPS && s == DEVICE_OK; i++) {
+        x->n_ops = 0;
+        if (x->timer.flush)
+            s = device_fill(d, x->timer.flush, 0, x->timer.flush_bytes);
+        x->status = s == DEVICE_OK ? device_mark(d) : s;
+        s = decoder_decode(x->decoder, 1);
+        s = s == DEVICE_OK ? x->status : s;
+        if (s == DEVICE_OK)
+            s = device_marks(d, seconds, &n);
+        for (uint32_t k = 0; k < n && s == DEVICE_OK; k++)
+            x->op_s[x->ops[k]] += seconds[k];
+    }
     decoder_watch(x->decoder, NULL, NULL);
-    return s == DEVICE_OK ? x->status : s;
+    return s;
 }
 
+/* The prompts of all sequences, one after the other. */
 static enum device_status time_prompts(struct clock_case *x, double *median)
 {
-    double v[PROMPTS + 1];
+    double v[TIMING_PROMPTS_MAX + 1];
+    uint32_t n = timing_prompts(x->prompts_s);
     enum device_status s = DEVICE_OK;
 
-    for (uint32_t i = 0; i <= PROMPTS && s == DEVICE_OK; i++) { /* the first one warms up */
+    for (uint32_t i = 0; i <= n && s == DEVICE_OK; i++) { /* the first one warms up */
         s = device_timer_start(x->in->device);
         if (s == DEVICE_OK)
             s = decoder_prefill(x->decoder);
         if (s == DEVICE_OK)
             s = device_timer_stop(x->in->device, &v[i]);
     }
-    *median = s == DEVICE_OK ? timing_median(v + 1, PROMPTS) : 0;
+    *median = s == DEVICE_OK ? timing_median(v + 1, n) : 0;
     return s;
 }
 
@@ -123,6 +158,7 @@ static void compare_products(struct clock_case *x, double prompt_s, double step_
     static const char *const names[] = {"prefill", "a decode step", "products of a step"};
     const char *stored = decoder_stored_format(x->decoder);
     const double *due = x->plan.decode_op_s, *got = x->op_s;
+    struct finding prompts = like(x, names[0]), steps = like(x, names[1]);
 
     for (size_t i = 0; stored && i < sizeof names / sizeof *names; i++)
         finding_waive(x->out, like(x, names[i]),
@@ -130,12 +166,12 @@ static void compare_products(struct clock_case *x, double prompt_s, double step_
                       stored);
     if (stored)
         return;
-    (void)finding_within(x->out, like(x, "prefill"), x->plan.prefill_s, prompt_s,
-                         PROMPT_TOLERANCE);
-    (void)finding_within(x->out, like(x, "a decode step"), x->plan.decode_s, step_s,
-                         STEP_TOLERANCE);
+    prompts.summary = SUMMARY_PREFILL;
+    steps.summary = SUMMARY_STEP;
+    (void)finding_within(x->out, prompts, x->prompts_s, prompt_s, PROMPT_TOLERANCE);
+    (void)finding_within(x->out, steps, x->plan.decode_s, step_s, STEP_TOLERANCE);
     (void)finding_within(
-        x->out, like(x, "products of a step"),
+        x->out, like(x, names[2]),
         due[OP_QKV] + due[OP_OUT] + due[OP_MLP] + due[OP_EXPERTS] + due[OP_HEAD],
         (got[OP_QKV] + got[OP_OUT] + got[OP_MLP] + got[OP_EXPERTS] + got[OP_HEAD]) / STEPS,
         OP_TOLERANCE);
@@ -145,17 +181,21 @@ static void compare_products(struct clock_case *x, double prompt_s, double step_
 static enum device_status run_batch(struct clock_case *x, uint32_t sequences)
 {
     const struct subject *s = x->in->subject;
-    uint32_t output = WARM_UP + 2 * STEPS;
     struct decoder_setting set = {
-        .sequences = sequences, .prompt = (uint32_t)s->asked_prompt, .output = output};
-    struct workload w = {.prompt = s->asked_prompt, .output = output, .batch = sequences};
+        .sequences = sequences, .prompt = (uint32_t)s->asked_prompt, .output = TIMING_OUTPUT};
+    struct workload w = {.prompt = s->asked_prompt, .output = TIMING_OUTPUT, .batch = 1};
     double step_s = 0, prompt_s = 0;
     enum device_status e;
 
     x->sequences = sequences;
     memset(x->op_s, 0, sizeof x->op_s);
     plan_solve(s->problem, &w, &x->plan);
-    e = decoder_open(x->in->device, s->problem, &set, &x->decoder);
+    x->prompts_s = sequences * x->plan.prefill_s;
+    w.batch = sequences;
+    plan_solve(s->problem, &w, &x->plan);
+    e = timer_open(x->in->device, x->out->arena, &x->in->info, &x->timer);
+    if (e == DEVICE_OK)
+        e = decoder_open(x->in->device, s->problem, &set, &x->decoder);
     if (e == DEVICE_OK)
         e = time_prompts(x, &prompt_s);
     if (e == DEVICE_OK)
@@ -168,9 +208,12 @@ static enum device_status run_batch(struct clock_case *x, uint32_t sequences)
     }
     decoder_close(x->decoder);
     x->decoder = NULL;
-    if (e != DEVICE_OUT_OF_MEMORY)
+    (void)device_free(x->in->device, x->timer.flush);
+    if (e != DEVICE_OUT_OF_MEMORY && e != DEVICE_UNSUPPORTED)
         return e;
-    finding_waive(x->out, like(x, "a decode step"), "does not fit the memory that is free");
+    finding_waive(x->out, like(x, "a decode step"), "%s",
+                  e == DEVICE_UNSUPPORTED ? device_error(x->in->device)
+                                          : "does not fit the memory that is free");
     return DEVICE_OK;
 }
 
@@ -180,7 +223,7 @@ static enum device_status run(const struct check_in *in, struct findings *out)
     struct clock_case x = {.in = in, .out = out};
     struct device_text why;
     enum limit limit;
-    uint64_t most = capacity_max_batch(p, &p->workload, &limit);
+    uint64_t asked = p->workload.batch, most = capacity_max_batch(p, &p->workload, &limit);
     enum device_status s;
 
     if (!decoder_supports(p, &why) || !in->subject->asked_prompt) {
@@ -188,6 +231,8 @@ static enum device_status run(const struct check_in *in, struct findings *out)
                       in->subject->asked_prompt ? why.text : "there is no prompt");
         return DEVICE_OK;
     }
+    if (asked)
+        return run_batch(&x, (uint32_t)u64_min(asked, UINT16_MAX));
     s = run_batch(&x, 1);
     most = u64_min(most, BATCH_MAX);
     if (s == DEVICE_OK && most > 1)

@@ -56,16 +56,25 @@ static uint64_t cache_bytes(const struct fit_case *x, uint64_t sequences, struct
     return need_bytes(&need, sequences, ck);
 }
 
-/* What the decoder needs beyond the planner's terms: declared, not predicted. */
+/* What the decoder needs beyond the planner's terms: declared, not predicted. Its pools are
+ * there from the start, so that rows of a prompt that are dropped later cannot stand where
+ * layers that have not run yet will put theirs, as the planner has it where a prompt never is
+ * the peak. */
 static uint64_t rest_bytes(const struct fit_case *x, uint32_t sequences)
 {
     struct decoder_setting set = setting(x, sequences);
     struct decoder_memory m;
     struct device_text why;
+    struct need need;
+    struct ck ck = {0};
+    uint64_t scratch;
 
     if (!decoder_need(x->p, &set, &m, &why))
         return UINT64_MAX;
-    return m.total_bytes + x->gemm_bytes - m.weights_bytes - m.cache_bytes - m.scratch_bytes;
+    capacity_need(&x->rows, &x->stage, &x->load, &need, &ck);
+    scratch = need.prefill_bytes > need.sequence_bytes ? 0 : m.scratch_bytes;
+    return m.total_bytes + x->gemm_bytes - m.weights_bytes - m.cache_bytes - m.scratch_bytes +
+           scratch;
 }
 
 static uint64_t total_bytes(const struct fit_case *x, uint32_t sequences)
@@ -214,6 +223,20 @@ static bool shared_and_cut(const struct layout *l)
     return false;
 }
 
+/* Kernels are loaded at their first launch, and take memory that is free until then. */
+static enum device_status settle_room(struct fit_case *x)
+{
+    struct device_info info;
+    bool fits;
+    enum device_status s = x->in->info.is_cpu ? DEVICE_OK : try_batch(x, 1, true, &fits);
+
+    if (s == DEVICE_OK)
+        s = device_get_info(x->in->device, &info);
+    if (s == DEVICE_OK && !x->in->info.is_cpu)
+        x->room_bytes = u64_min(x->room_bytes, info.free_bytes);
+    return s;
+}
+
 /* What no size of a batch would change. */
 static const char *refuses(const struct problem *p)
 {
@@ -244,6 +267,7 @@ static const char *too_large(const struct fit_case *x)
 static void compare(struct fit_case *x)
 {
     struct arena *a = x->out->arena;
+    struct finding largest;
     char room[32];
     const char *what;
     /* one sequence of many may be lost to whole pages and aligned allocations */
@@ -253,8 +277,9 @@ static void compare(struct fit_case *x)
     what = arena_printf(a, "sequences of %llu + %llu tokens in %s",
                         (unsigned long long)x->load.prompt, (unsigned long long)x->load.output,
                         room);
-    (void)finding_within(x->out, like(x, what, QUANTITY_SEQUENCES), x->predicted, x->measured,
-                         tolerance);
+    largest = like(x, what, QUANTITY_SEQUENCES);
+    largest.summary = SUMMARY_BATCH;
+    (void)finding_within(x->out, largest, x->predicted, x->measured, tolerance);
     if (x->measured)
         (void)finding_within(
             x->out, like(x, "bytes of weights", QUANTITY_BYTES), (double)x->weights_bytes,
@@ -280,8 +305,10 @@ static enum device_status run(const struct check_in *in, struct findings *out)
         finding_waive(out, like(&x, "the largest batch", QUANTITY_SEQUENCES), "%s", bad);
         return DEVICE_OK;
     }
+    s = settle_room(&x);
     x.predicted = predict(&x, x.room_bytes);
-    s = measure(&x);
+    if (s == DEVICE_OK)
+        s = measure(&x);
     if (s == DEVICE_OK)
         compare(&x);
     return s;
