@@ -127,7 +127,7 @@ BENCH   := $(BENCH_SRC:%.c=$(B)/%)
 FUZZ    := $(FUZZ_SRC:%.c=$(B)/%)
 REPLAY  := $(if $(wildcard tests/fuzz/replay.c),$(FUZZ_SRC:%.c=$(B)/%.replay))
 
-.PHONY: all everything unit test check lint asan cov fuzz fuzz-run bench accuracy gpu gpu-run \
+.PHONY: all everything unit test check lint asan cov fuzz fuzz-run bench accuracy gpu ptx ptx-run \
         cuda install uninstall dist format clean help FORCE
 
 # ./kvbudget always is the release binary.
@@ -258,6 +258,49 @@ else
 	$(MAKE) CUDA=1 $(CU_OBJ)
 endif
 
+# --- the GPU code without a GPU: its PTX, interpreted (tests/ptx) -----------------------------
+# 75 has code of its own, 80 and later share theirs. Programs: the tests of the kernels, the decoder.
+PTX_ARCHS ?= 75 90
+PTX_B     := $(BUILD)/ptx
+PTX_OBJ   := $(patsubst tests/ptx/%.c,$(PTX_B)/%.o,$(filter-out %/cublaslt.c,$(wildcard tests/ptx/*.c)))
+PTX_CU    := $(CU_SRC:%.cu=%.o)
+PTX_RUN   := $(addprefix kernel_,append copy decode evict gemm layer pages prefill replace ring rows scores weight)
+PTX_LT    := $(PTX_B)/libcublasLt.so.13
+PTX_TESTS := $(foreach a,$(PTX_ARCHS),$(PTX_RUN:%=$(PTX_B)/$a/%)) $(PTX_B)/$(lastword $(PTX_ARCHS))/decoder
+PTX_CC     = $(CC) $(KV_CPPFLAGS) -I$(CUDA_HOME)/include $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS)
+
+$(PTX_OBJ): $(PTX_B)/%.o: tests/ptx/%.c
+	@mkdir -p $(@D)
+	$(PTX_CC) -fPIC -c $< -o $@
+$(PTX_LT): tests/ptx/cublaslt.c $(PTX_B)/value.o
+	$(PTX_CC) -MF $(PTX_B)/cublaslt.d -fPIC -shared -Wl,-Bsymbolic $(filter %.c %.o,$^) -lm -o $@
+$(PTX_RUN:%=$(PTX_B)/tests/%.o): $(PTX_B)/tests/%.o: tests/unit/%.c
+	@mkdir -p $(@D)
+	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -DKK_DEVICE='"cuda:0"' -c $< -o $@
+$(PTX_B)/tests/decoder.o: tests/gpu/decoder.c
+	@mkdir -p $(@D)
+	$(CC) $(KV_CPPFLAGS) $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS) -c $< -o $@
+# $(call ptx_rules,ARCH): PTX is kept as text, so that it is found in the object.
+define ptx_rules
+$(PTX_CU:%=$(PTX_B)/$1/%): $(PTX_B)/$1/%.o: %.cu $(BUILD)/cuda/flags
+	@mkdir -p $$(@D)
+	$(NVCC) $(NVCCFLAGS) -no-compress -gencode arch=compute_$1,code=compute_$1 -MMD -MP -MF $$(@:.o=.d) -c $$< -o $$@
+$(PTX_RUN:%=$(PTX_B)/$1/%) $(PTX_B)/$1/decoder: $(PTX_B)/$1/%: $(PTX_B)/tests/%.o $(KVTEST) $(LIB) $(PTX_CU:%=$(PTX_B)/$1/%) $(PTX_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $$^ -lcmocka $(filter-out -lcudart_static,$(KV_LDLIBS)) $(LDLIBS) -o $$@
+endef
+$(foreach a,$(PTX_ARCHS),$(eval $(call ptx_rules,$a)))
+
+ptx:
+ifeq ($(CUDA),0)
+	@echo "ptx: nothing was run: built without CUDA (no nvcc, or CUDA=0)"
+else ifeq ($(wildcard $(CUDA_HOME)/include/cublasLt.h),)
+	@echo "ptx: nothing was run: the toolkit has no cublasLt.h"
+else
+	$(MAKE) ptx-run
+endif
+ptx-run: $(PTX_TESTS) $(PTX_LT)
+	@$(RUN_ENV) LD_LIBRARY_PATH=$(abspath $(PTX_B)) tests/ptx/run $(PTX_TESTS)
+
 # --- the rest -------------------------------------------------------------------------------------
 install: all
 	install -D -m 755 $(B)/kvbudget $(DESTDIR)$(PREFIX)/bin/kvbudget
@@ -288,6 +331,7 @@ help:
 #: make bench      speed, one line a figure: bench: NAME VALUE UNIT
 #: make accuracy   predictions against what real engines reported
 #: make gpu        build, test and validate on this machine's GPU
+#: make ptx        the GPU code without a GPU: the tests of the kernels on an interpreter of PTX
 #: make cuda       compile the kernels for CUDA_ARCHS (90), e.g. CUDA_ARCHS="80 90 120"
 #: make install    to DESTDIR and PREFIX (/usr/local); make uninstall
 #: make dist       a source archive of HEAD in build/
@@ -296,5 +340,5 @@ help:
 #: Settings: MODE=release|debug|asan|cov|fuzz  WERROR=1  CUDA=0|1  NVCC=  CC=  CFLAGS=  LDFLAGS=
 
 ifneq ($(NEEDS_LIBS),)
--include $(shell find $(B) $(BUILD)/cuda -name '*.d' 2>/dev/null)
+-include $(shell find $(B) $(BUILD)/cuda $(PTX_B) -name '*.d' 2>/dev/null)
 endif

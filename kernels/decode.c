@@ -9,7 +9,8 @@ uint64_t decode_work_bytes(const struct decode_args *a)
 {
     if (a->splits <= 1)
         return 0;
-    return (uint64_t)a->c.sequences * a->q_heads * a->splits * (a->c.v.dim + 2) * 4;
+    return 4 * (2 * decode_pairs(a) +
+                (uint64_t)a->c.sequences * a->q_heads * a->splits * a->c.v.dim);
 }
 
 static uint32_t tiles_of(const struct decode_args *a)

@@ -66,6 +66,15 @@ DEV_SHARED uint32_t decode_chunk(uint32_t count, uint32_t splits)
     return (rows + 15) / 16 * 16;
 }
 
+/* Pairs (m, l) that `work` begins with, one more than there are parts where these are odd: the
+ * vectors behind them are read by 16 bytes. */
+DEV_SHARED uint64_t decode_pairs(const struct decode_args *a)
+{
+    uint64_t parts = (uint64_t)a->c.sequences * a->q_heads * a->splits;
+
+    return parts + parts % 2;
+}
+
 uint64_t decode_work_bytes(const struct decode_args *a);
 enum device_status decode_run(struct device *d, const struct decode_args *a);
 

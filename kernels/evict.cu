@@ -98,7 +98,6 @@ DEV uint32_t threshold(struct lane *t, const struct select_args *a, const float 
         dev_barrier(t);
         prefix = prefix << 8 | sh->digit;
         *left = sh->left;
-        dev_barrier(t);
     }
     return prefix;
 }

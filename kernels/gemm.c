@@ -22,8 +22,10 @@ enum device_status gemm_run(struct device *d, const struct gemm_args *a)
         bad = "at least one row and column, sums of a multiple of 8 elements";
     else if (a->stride && a->stride < a->outs)
         bad = "rows of the result overlap";
-    else if ((uintptr_t)a->x % 16 || (uintptr_t)a->w % 16)
+    else if (((uintptr_t)a->x | (uintptr_t)a->w | (uintptr_t)a->bias | (uintptr_t)a->out) % 16)
         bad = "operands are aligned to 16 bytes";
+    else if (a->work_bytes && (!a->work || (uintptr_t)a->work % 256))
+        bad = "work memory is aligned to 256 bytes";
     else if (a->wide && a->bias)
         bad = "fp32 results have no bias";
     else if (a->rows > INT32_MAX || a->outs > INT32_MAX || a->in > INT32_MAX)

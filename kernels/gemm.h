@@ -31,8 +31,8 @@ struct gemm_args {
 /* Work memory that cuBLASLt makes use of on this device; 0 on the CPU. */
 uint64_t gemm_work_bytes(struct device *d);
 
-/* in and the addresses: multiples of 8 elements. DEVICE_UNSUPPORTED, with what was looked for,
- * where there is no usable cuBLASLt. */
+/* in: a multiple of 8 elements. Addresses: of 16 bytes, that of work of 256.
+ * DEVICE_UNSUPPORTED, with what was looked for, where there is no usable cuBLASLt. */
 enum device_status gemm_run(struct device *d, const struct gemm_args *a);
 
 /* What a product reads, writes and computes. Adds to *t. */

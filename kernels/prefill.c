@@ -16,6 +16,8 @@ static const char *check(const struct prefill_args *a)
         bad = "the query heads must be a multiple of the K/V heads";
     if (!bad && (!a->longest || (uint64_t)a->longest * group_of(a) > INT32_MAX))
         bad = "the longest chunk must have 1 to 2147483647 rows, counted by query heads";
+    if (!bad && (uint64_t)a->longest * a->q_heads > UINT32_MAX)
+        bad = "a chunk has at most 4294967295 query heads of tokens";
     if (!bad && !(a->scale > 0.0f))
         bad = "the scale must be above 0";
     if (!bad && !(a->cap >= 0.0f))

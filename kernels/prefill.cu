@@ -42,7 +42,8 @@ DEV void load_q(struct lane *t, const struct job *j, const struct make mk)
 
     for (uint32_t i = 0; i < 16 * WARPS * mk.m_tiles / LOAD_ROWS; i++) {
         uint32_t row = dev_thread(t) / PIECE_THREADS + LOAD_ROWS * i;
-        const uint16_t *from = (const uint16_t *)j->a->q + (uint64_t)j->sh->row[row].at * dim;
+        uint64_t at = j->sh->plan.chunk + j->sh->row[row].at;
+        const uint16_t *from = (const uint16_t *)j->a->q + at * dim;
         fetch_row(t, j->q + row * prefill_stride(mk.k_units),
                   row < j->sh->plan.rows ? from : NULL, dim, mk.k_units);
     }
@@ -328,7 +329,8 @@ DEV void store_row(struct lane *t, const struct job *j, const struct make mk,
 {
     const struct row *row = &j->sh->row[row_of(t, mk, i)];
     uint32_t dim = j->a->c.v.dim, q = dev_lane(t) % 4;
-    uint16_t *out = (uint16_t *)j->a->out + (uint64_t)row->at * dim + 2 * q;
+    uint64_t at = j->sh->plan.chunk + row->at;
+    uint16_t *out = (uint16_t *)j->a->out + at * dim + 2 * q;
     float l = dev_sum(t, j->sh->l[i][dev_thread(t)], 4), over = l > 0.0f ? 1.0f / l : 0.0f;
 
     if (row_of(t, mk, i) >= j->sh->plan.rows)
@@ -342,7 +344,7 @@ DEV void store_row(struct lane *t, const struct job *j, const struct make mk,
         dev_flop(t, 2, 0);
     }
     if (j->a->lse && !q) /* nothing seen: minus infinity */
-        dev_store_float(t, j->a->lse + row->at, row->m * j->a->scale + log2f(l) * LN2);
+        dev_store_float(t, j->a->lse + at, row->m * j->a->scale + log2f(l) * LN2);
 }
 
 DEV void prefill_body(struct lane *t, const struct prefill_args *a, const struct make mk)

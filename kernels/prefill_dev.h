@@ -32,12 +32,13 @@ struct make {
 
 struct row { /* of the tile: a query head of a token */
     struct prefill_view sees;
-    uint32_t at; /* in q, out and lse */
+    uint32_t at; /* in q, out and lse, from the first row of the chunk */
     float m;     /* its largest score so far */
 };
 
 struct plan { /* of this block */
     struct head_at head;
+    uint64_t chunk; /* its first row in q, out and lse */
     uint32_t length, rows;
     struct prefill_view some;    /* tokens that some row sees: sinks, start to end */
     uint32_t count;              /* and how many */
@@ -107,6 +108,7 @@ DEV bool prepare(struct lane *t, const struct job *j, const struct make mk)
         struct prefill_view low = prefill_sees(a, offset, length, from / group);
         struct prefill_view high = prefill_sees(a, offset, length, last / group);
         struct plan p = {cache_head(&a->c, sequence, head),
+                         (uint64_t)first * a->q_heads,
                          length,
                          last + 1 - from,
                          low,
@@ -120,12 +122,13 @@ DEV bool prepare(struct lane *t, const struct job *j, const struct make mk)
     if (me < tile_rows) {
         struct row r = {{0, 0, 0}, 0, NONE};
         if (i <= last) {
-            const uint16_t *sinks = (const uint16_t *)a->sinks + head * group;
+            const uint16_t *sinks = (const uint16_t *)a->sinks;
+            uint32_t q_head = head * group + i % group;
             r.sees = prefill_sees(a, offset, length, i / group);
-            if (a->sinks)
-                r.m = dev_from_16(dev_load16(t, sinks + i % group), mk.fp16) / a->scale;
+            if (sinks)
+                r.m = dev_from_16(dev_load16(t, sinks + q_head), mk.fp16) / a->scale;
         }
-        r.at = (first + i / group) * a->q_heads + head * group + i % group;
+        r.at = i / group * a->q_heads + head * group + i % group;
         j->sh->row[me] = r;
     }
     UNROLL

@@ -19,7 +19,7 @@ DEV uint64_t part_of(const struct decode_args *a, uint32_t sequence, uint32_t q_
 
 DEV float *vectors_of(const struct decode_args *a)
 {
-    return (float *)a->work + (uint64_t)a->c.sequences * a->q_heads * a->splits * 2;
+    return (float *)a->work + 2 * decode_pairs(a);
 }
 
 /* ln(sum 2^x) from the largest x and the sum relative to it; minus infinity of nothing. */

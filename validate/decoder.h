@@ -15,7 +15,10 @@
  * Weights are multiplied as they are stored: in 16 bits by cuBLASLt, in the formats of
  * kernels/weight.h by that. Keys are rotated at their place in the text, over the whole
  * head (YaRN, partial and interleaved rotation change no byte and no product of matrices).
- * Experts are chosen at random, each token top_k others. */
+ * Blocks with two norms run their halves one after the other, also where the model adds them
+ * side by side. Experts are chosen at random, each token top_k others. Low-rank matrices of
+ * Laurel and AltUp are multiplied, and their results not used; towers for images and sound take
+ * their memory and are not run. */
 #ifndef KVBUDGET_VALIDATE_DECODER_H
 #define KVBUDGET_VALIDATE_DECODER_H
 
@@ -47,10 +50,10 @@ struct decoder_memory {
     uint64_t total_bytes;      /* sum of the above, as allocated (multiples of 256) */
 };
 
-/* Whether the decoder can run that; why: in one line what it lacks. It runs RMS norms, full and
- * sliding attention of one head size, dense MLPs or experts; any sharing map; bf16,
- * fp16, fp8 e4m3, int8, int4 and KIVI caches; l2norm, snapkv, pyramidkv, adakv, h2o (drop),
- * tova and streamingllm. */
+/* Whether the decoder can run that; why: in one line what it lacks. It runs RMS and layer
+ * norms, full, sliding and chunked attention of heads up to 256, with learned sinks, gates,
+ * caps and slopes, dense MLPs, experts or both; any sharing map; bf16, fp16, fp8 e4m3, int8,
+ * int4 and KIVI caches; l2norm, snapkv, pyramidkv, adakv, h2o (drop), tova and streamingllm. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
 
 /* Bytes of decoder_open with that setting, without a device; work_bytes without what depends on
@@ -79,7 +82,8 @@ void decoder_get_memory(const struct decoder *x, struct decoder_memory *out);
 /* What has just been launched: called after each op of each layer, layers counted from 0
  * (n_layers: outside of them), with the planner's name for the op. OP_SCORES is attention as a
  * whole, scores and values; OP_QKV the projections, OP_OTHER the append to the cache and
- * embeddings, OP_ELEMENTWISE norms, rotary positions and activation functions. */
+ * embeddings, OP_ELEMENTWISE norms, rotary positions, activation functions and what the planner
+ * has under "other". */
 struct decoder_event {
     enum op op;
     uint32_t layer;

@@ -45,8 +45,6 @@ static enum device_status embedded(struct decoder *x, uint32_t rows)
 {
     struct norm_args a = {.x = x->h,
                           .weight = x->embed_norm,
-                          .bias = x->s.norm_bias ? (const uint16_t *)x->embed_norm + x->s.hidden
-                                                 : NULL,
                           .out = x->h,
                           .rows = rows,
                           .width = x->s.hidden,
@@ -54,7 +52,11 @@ static enum device_status embedded(struct decoder *x, uint32_t rows)
                           .centred = x->s.centred,
                           .fp16 = x->s.fp16};
 
-    return x->embed_norm ? norm_run(x->d, &a) : DEVICE_OK;
+    if (!x->embed_norm)
+        return DEVICE_OK;
+    if (x->s.norm_bias)
+        a.bias = (const uint16_t *)x->embed_norm + x->s.hidden;
+    return norm_run(x->d, &a);
 }
 
 /* Tables are gathered from, which the planner does not count; what is multiplied it has among

@@ -48,8 +48,11 @@ enum device_status status_of(cudaError_t e)
     case cudaErrorMemoryAllocation: return DEVICE_OUT_OF_MEMORY;
     case cudaErrorNoDevice:
     case cudaErrorInvalidDevice:
+    case cudaErrorDevicesUnavailable:
     case cudaErrorInsufficientDriver: return DEVICE_ABSENT;
     case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion:
+    case cudaErrorJitCompilerNotFound:
     case cudaErrorNotSupported: return DEVICE_UNSUPPORTED;
     case cudaErrorInvalidValue:
     case cudaErrorInvalidConfiguration: return DEVICE_BAD_ARGUMENT;
@@ -194,13 +197,6 @@ enum device_status cuda_alloc(void *self, uint64_t bytes, enum tag, void **out)
     return told(&of(self)->error, cudaMalloc(out, bytes), "cudaMalloc");
 }
 
-enum device_status cuda_free(void *self, void *p)
-{
-    struct cuda_device *d = of(self);
-
-    return d->hung ? DEVICE_FAULT : told(&d->error, cudaFree(p), "cudaFree");
-}
-
 double now_s(void)
 {
     struct timespec t;
@@ -230,6 +226,15 @@ enum device_status settled(struct cuda_device *d, const char *what)
     snprintf(d->error.text, sizeof d->error.text, "no answer for %.0f s: a kernel hangs",
              d->timeout_s);
     return DEVICE_FAULT;
+}
+
+/* cudaFree itself waits without asking, for a kernel that hangs too. */
+enum device_status cuda_free(void *self, void *p)
+{
+    struct cuda_device *d = of(self);
+    enum device_status s = settled(d, "cudaFree");
+
+    return s != DEVICE_OK ? s : told(&d->error, cudaFree(p), "cudaFree");
 }
 
 enum device_status cuda_fill(void *self, void *p, int byte, uint64_t bytes)

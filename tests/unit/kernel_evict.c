@@ -73,7 +73,7 @@ static void norms(void **state)
         a.scores = kk_new(k, TAG_WORK, sizeof got);
         device_tally_reset(k->d);
         kk_ok(k, norms_run(k->d, &a));
-        kk_ok(k, device_tally(k->d, &seen));
+        kk_seen(k, &seen);
         kk_get(k, got, a.scores, sizeof got);
         for (uint32_t l = 0; l < LISTS; l++) {
             uint32_t n = ks_length(&s, l / HEADS, l % HEADS);
@@ -167,7 +167,7 @@ static void select_one(struct kk *k, int kind, bool smallest, uint32_t sinks, ui
         t.unique_read_bytes[TAG_WORK] += 4 * counts[i] + 8;
     }
     select_traffic(&a, counts, keeps, &t.issued);
-    kk_ok(k, device_tally(k->d, &seen));
+    kk_seen(k, &seen);
     kk_tally(k, &t);
 }
 
@@ -208,8 +208,8 @@ static void compact_of(struct kk *k, const struct setting *o)
     device_tally_reset(k->d);
     kk_ok(k, compact_run(k->d, &a));
     compact_traffic(&a, keep, &want.issued);
-    kk_ok(k, device_tally(k->d, &seen));
-    assert_memory_equal(&seen.issued, &want.issued, sizeof want.issued);
+    if (kk_seen(k, &seen))
+        assert_memory_equal(&seen.issued, &want.issued, sizeof want.issued);
     for (int value = 0; value < 2; value++) {
         struct cache_side *c = value ? &s.c.v : &s.c.k;
         struct ks_side *pool = value ? &s.v : &s.k;

@@ -117,7 +117,8 @@ static void refusals(void **state)
     struct operands o = operands(k, &p);
     struct gemm_args a = o.a;
 
-    kt_u64(gemm_work_bytes(k->d), 0);
+    if (kk_on_cpu())
+        kt_u64(gemm_work_bytes(k->d), 0);
     a.in = 12;
     kk_refused(k, gemm_run(k->d, &a),
                "gemm: at least one row and column, sums of a multiple of 8 elements");
@@ -128,17 +129,25 @@ static void refusals(void **state)
     a.x = (const char *)a.x + 2;
     kk_refused(k, gemm_run(k->d, &a), "gemm: operands are aligned to 16 bytes");
     a = o.a;
+    a.out = (char *)a.out + 8;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: operands are aligned to 16 bytes");
+    a = o.a;
+    a.work_bytes = 256;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: work memory is aligned to 256 bytes");
+    a = o.a;
     a.wide = true;
     a.bias = a.w;
     kk_refused(k, gemm_run(k->d, &a), "gemm: fp32 results have no bias");
+    a = o.a;
+    a.outs = 1u << 31;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: at most 2^31 - 1 rows and columns");
+    if (!kk_on_cpu())
+        return;
     a = o.a;
     a.rows = 3;
     assert_int_equal(gemm_run(k->d, &a), DEVICE_FAULT);
     assert_string_equal(device_error(k->d),
                         "gemm: an operand lies outside of every allocation");
-    a = o.a;
-    a.outs = 1u << 31;
-    kk_refused(k, gemm_run(k->d, &a), "gemm: at most 2^31 - 1 rows and columns");
 }
 
 int main(void)

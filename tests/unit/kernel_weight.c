@@ -145,8 +145,8 @@ static void counted(struct kk *k, const struct kw_kind *f, const struct kw_produ
     want.unique_read_bytes[TAG_WORK] = want.unique_written_bytes[TAG_WORK] =
         weight_work_bytes(&o->a);
     kk_tally(k, &want);
-    kk_ok(k, device_tally(k->d, &got));
-    kt_u64(got.issued.conversions, want.issued.conversions);
+    if (kk_seen(k, &got))
+        kt_u64(got.issued.conversions, want.issued.conversions);
 }
 
 /* Blocks of 256 columns need as many. */
@@ -174,9 +174,10 @@ static void products(void **state)
             struct kw_product p = fitted(&kw_kinds[f], &cases[i]);
             struct operands o = operands(k, &kw_kinds[f], &p);
             device_tally_reset(k->d);
-            kk_ok(k, weight_run(k->d, &o.a));
-            counted(k, &kw_kinds[f], &p, &o);
-            accurate(k, &p, &o);
+            if (kk_ran(k, weight_run(k->d, &o.a))) {
+                counted(k, &kw_kinds[f], &p, &o);
+                accurate(k, &p, &o);
+            }
             device_free_all(k->d);
         }
 }
@@ -198,9 +199,10 @@ static void looked_up(struct kk *k, const struct kw_kind *f, bool fp16)
     device_tally_reset(k->d);
     kk_ok(k, weight_rows_run(k->d, &a));
     kk_get(k, out, a.out, 2ull * ROWS * p.in);
-    kk_ok(k, device_tally(k->d, &t));
-    kt_u64(t.unique_written_bytes[TAG_ACTIVATION], 2ull * ROWS * p.in);
-    kt_u64(t.issued.conversions, (uint64_t)ROWS * p.in);
+    if (kk_seen(k, &t)) {
+        kt_u64(t.unique_written_bytes[TAG_ACTIVATION], 2ull * ROWS * p.in);
+        kt_u64(t.issued.conversions, (uint64_t)ROWS * p.in);
+    }
     for (uint32_t i = 0; i < ROWS * p.in; i++) {
         double want = o.w[index[i / p.in] * p.in + i % p.in];
         e.ours += pow(kw_half(out[i], fp16) - want, 2);
@@ -253,14 +255,16 @@ static void filled(struct kk *k, const struct kw_kind *f, bool fp16)
     kk_ok(k, weight_fill_run(k->d, &fill));
     struct tally t;
     kk_ok(k, device_sync(k->d));
-    kk_ok(k, device_tally(k->d, &t));
-    kt_u64(t.unique_written_bytes[TAG_WEIGHTS], bytes);
-    kt_u64(t.issued.written_bytes[TAG_WEIGHTS], bytes);
+    if (kk_seen(k, &t)) {
+        kt_u64(t.unique_written_bytes[TAG_WEIGHTS], bytes);
+        kt_u64(t.issued.written_bytes[TAG_WEIGHTS], bytes);
+    }
     for (uint32_t i = 0; i < IN; i++)
         unit[i * IN + i] = fp16 ? 0x3c00 : 0x3f80;
     a.x = kk_put(k, TAG_ACTIVATION, unit, 2 * IN * IN);
     a.out = kk_new(k, TAG_ACTIVATION, 4 * IN * OUT_ROWS);
-    kk_ok(k, weight_run(k->d, &a));
+    if (!kk_ran(k, weight_run(k->d, &a)))
+        return;
     kk_get(k, out, a.out, 4 * IN * OUT_ROWS);
     for (uint32_t i = 0; i < IN * OUT_ROWS; i++) {
         sum += (double)out[i];
@@ -329,6 +333,8 @@ static void refusals(void **state)
     fill.w.in = 31;
     kk_refused(k, weight_fill_run(k->d, &fill),
                "weight_fill: at least one column, sums of a multiple of 32 elements");
+    if (!kk_on_cpu())
+        return;
     a = o.a;
     a.rows = 3;
     assert_int_equal(weight_run(k->d, &a), DEVICE_FAULT);

@@ -118,7 +118,7 @@ static enum device_status try_batch(struct fit_case *x, uint32_t sequences, bool
 
     *fits = false;
     if (s != DEVICE_OK)
-        return s;
+        return device_refuse(x->in->device, s, "%s", why.text);
     s = decoder_open(d, x->p, &set, &decoder);
     if (s == DEVICE_OK && run)
         s = decoder_prefill(decoder);
@@ -129,6 +129,8 @@ static enum device_status try_batch(struct fit_case *x, uint32_t sequences, bool
     *fits = s == DEVICE_OK;
     if (*fits)
         decoder_get_memory(decoder, &x->memory);
+    if (s != DEVICE_OK) /* the report asks the first device why */
+        (void)device_refuse(x->in->device, s, "%s", device_error(d));
     decoder_close(decoder);
     device_close(d);
     return s == DEVICE_OUT_OF_MEMORY ? DEVICE_OK : s;
