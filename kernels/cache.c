@@ -17,7 +17,7 @@ uint64_t cache_code_bytes(const struct cache_view *c, bool value, uint64_t pages
 {
     const struct cache_side *s = side_of(c, value);
 
-    return rows_of(c, pages) * s->dim * store_bits(s->store) / 8;
+    return rows_of(c, pages) * cache_row_bytes(s);
 }
 
 uint64_t cache_scale_bytes(const struct cache_view *c, bool value, uint64_t pages)
@@ -27,7 +27,8 @@ uint64_t cache_scale_bytes(const struct cache_view *c, bool value, uint64_t page
 
     switch (s->store) {
     case STORE_BF16:
-    case STORE_FP16: return 0;
+    case STORE_FP16:
+    case STORE_DS_MLA: return 0;
     case STORE_FP8:
     case STORE_INT8: return s->scales ? 4 * rows : 0;
     case STORE_INT4: return rows * (s->dim / s->group) * 4;
@@ -63,6 +64,8 @@ static const char *check_side(const struct cache_view *c, bool value)
 
     if (!s->dim || s->dim % 8 || s->dim > CACHE_DIM_MAX)
         return "a head has a multiple of 8 elements, up to 256";
+    if (s->store == STORE_DS_MLA)
+        return "fp8_ds_mla is for latents";
     if (s->store == STORE_KIVI2 && s->dim % 16)
         return "2-bit codes need a multiple of 16 elements a head";
     if ((s->store == STORE_INT4 || (kivi && value)) && !good_group(s))
@@ -74,16 +77,40 @@ static const char *check_side(const struct cache_view *c, bool value)
     return NULL;
 }
 
+static const char *check_tables(const struct cache_view *c)
+{
+    if (!c->sequences || c->sequences > 65535 || !c->heads)
+        return "1 to 65535 sequences, and at least one head";
+    if (!c->page_tokens || !c->max_pages)
+        return "pages and tables must not be empty";
+    return NULL;
+}
+
+const char *cache_check_latent(const struct cache_view *c)
+{
+    uint32_t rope = c->k.rope, rank = c->k.dim - rope;
+
+    if (rope > c->k.dim || !rank || rank % 16 || rank > LATENT_RANK_MAX)
+        return "a latent has a multiple of 16 elements, up to 512";
+    if (rope % 8 || rope > LATENT_ROPE_MAX)
+        return "the rope part of a latent has a multiple of 8 elements, up to 64";
+    if (store_bits(c->k.store) < 8)
+        return "latents are stored in 16 or 8 bits";
+    if (c->k.store == STORE_DS_MLA && rank != LATENT_RANK_MAX)
+        return "fp8_ds_mla is for latents of 512";
+    if (c->heads != 1 || c->ragged)
+        return "latents have one head, the same for all";
+    return check_tables(c);
+}
+
 const char *cache_check(const struct cache_view *c)
 {
     const char *bad = check_side(c, false);
 
     if (!bad)
         bad = check_side(c, true);
-    if (!bad && (!c->sequences || c->sequences > 65535 || !c->heads))
-        bad = "1 to 65535 sequences, and at least one head";
-    if (!bad && (!c->page_tokens || !c->max_pages))
-        bad = "pages and tables must not be empty";
+    if (!bad)
+        bad = check_tables(c);
     if (!bad && (c->k.store == STORE_FP16) != (c->v.store == STORE_FP16))
         bad = "fp16 is for K and V together";
     return bad;

@@ -34,15 +34,18 @@ enum store {
     STORE_INT8,
     STORE_INT4,
     STORE_KIVI4,
-    STORE_KIVI2
+    STORE_KIVI2,
+    STORE_DS_MLA /* latents only: fp8, then an fp32 scale for each 128, then the rope part in
+                    bf16. source: FlashMLA README */
 };
 
-enum { CACHE_DIM_MAX = 256 };
+enum { CACHE_DIM_MAX = 256, LATENT_RANK_MAX = 512, LATENT_ROPE_MAX = 64 };
 
 struct cache_side {
     enum store store;
     uint32_t dim;   /* elements of a row, a multiple of 8 up to CACHE_DIM_MAX */
     uint32_t group; /* INT4 and V of KIVI: elements, K of KIVI: tokens, under one scale */
+    uint32_t rope;  /* latents (MLA): the last elements of a row, which carry the position */
     float scale;
     void *codes, *scales, *full;
 };
@@ -69,12 +72,21 @@ DEV_SHARED uint32_t store_bits(enum store s)
     case STORE_BF16:
     case STORE_FP16: return 16;
     case STORE_FP8:
-    case STORE_INT8: return 8;
+    case STORE_INT8:
+    case STORE_DS_MLA: return 8;
     case STORE_INT4:
     case STORE_KIVI4: return 4;
     case STORE_KIVI2: return 2;
     }
     return 0;
+}
+
+/* Bytes of codes from one row to the next. */
+DEV_SHARED uint32_t cache_row_bytes(const struct cache_side *s)
+{
+    if (s->store == STORE_DS_MLA)
+        return s->dim - s->rope + (s->dim - s->rope) / 128 * 4 + 2 * s->rope;
+    return s->dim * store_bits(s->store) / 8;
 }
 
 /* Tokens, of T stored, that are quantized. */
@@ -95,7 +107,9 @@ uint64_t cache_code_bytes(const struct cache_view *c, bool value, uint64_t pages
 uint64_t cache_scale_bytes(const struct cache_view *c, bool value, uint64_t pages);
 uint64_t cache_full_bytes(const struct cache_view *c, bool value);
 
-/* NULL, or what is wrong with the view, in a few words. */
+/* NULL, or what is wrong with the view, in a few words. Of K and V, or of latents: one head,
+ * k.dim elements a row of which k.rope are the rope part, nothing in v. */
 const char *cache_check(const struct cache_view *c);
+const char *cache_check_latent(const struct cache_view *c);
 
 #endif

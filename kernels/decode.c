@@ -114,8 +114,8 @@ static void out_traffic(const struct decode_args *a, uint32_t rows, uint32_t cou
     }
 }
 
-/* Of one query head: all sums of the splits, then the vectors of those that saw something. */
-static void combine_traffic(const struct decode_args *a, uint32_t parts, struct traffic *t)
+/* All sums of the splits, then the vectors of those that saw something. */
+void decode_combine_traffic(const struct decode_args *a, uint32_t parts, struct traffic *t)
 {
     uint64_t dv = a->c.v.dim;
 
@@ -150,6 +150,6 @@ void decode_traffic(const struct decode_args *a, const uint32_t *lengths, struct
             }
         }
         for (uint32_t h = 0; a->splits > 1 && h < group; h++)
-            combine_traffic(a, parts, t);
+            decode_combine_traffic(a, parts, t);
     }
 }

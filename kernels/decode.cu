@@ -463,6 +463,31 @@ DEV void decode_body(struct lane *t, const struct decode_args *a, const struct m
         store_part(t, a, &j, sh);
 }
 
+/* Elements first .. first + 3. weight: the factor of each part, then its sum of probabilities.
+ */
+DEV void combine_four(struct lane *t, const struct decode_args *a, uint64_t part,
+                      const float *weight, uint32_t first, float over)
+{
+    const float *sum = weight + DECODE_SPLITS_MAX;
+    float x[4] = {0, 0, 0, 0};
+    bool fp16 = a->c.k.store == STORE_FP16;
+
+    for (uint32_t p = 0; p < a->splits; p++) {
+        if (!(sum[p] > 0.0f))
+            continue;
+        struct vec128 v = dev_load128(t, vectors_of(a) + (part + p) * a->c.v.dim + first);
+        UNROLL
+        for (uint32_t w = 0; w < 4; w++)
+            x[w] += dev_float(v.w[w]) * weight[p];
+        dev_flop(t, 8, 0);
+    }
+    dev_flop(t, 4, 0);
+    uint64_t low = dev_pack_16(x[0] * over, x[1] * over, fp16);
+    uint64_t high = dev_pack_16(x[2] * over, x[3] * over, fp16);
+    dev_store64(t, (uint16_t *)a->out + part / a->splits * a->c.v.dim + first,
+                low | high << 32);
+}
+
 /* One query head: out = sum of o_p 2^(m_p - m) / sum of l_p 2^(m_p - m) over its parts p. */
 DEV void combine_body(struct lane *t, const struct decode_args *a)
 {
@@ -470,7 +495,7 @@ DEV void combine_body(struct lane *t, const struct decode_args *a)
     uint32_t dim = a->c.v.dim, first = 4 * dev_thread(t), me = dev_thread(t);
     uint64_t part = part_of(a, dev_block(t, 1), dev_block(t, 0));
     const float *pairs = (const float *)a->work + 2 * part;
-    float most = -3.4e38f, total = 0.0f, over, x[4] = {0, 0, 0, 0};
+    float most = -3.4e38f, total = 0.0f, over;
 
     for (uint32_t p = me; p < a->splits; p += COMBINE_THREADS) {
         uint64_t pair = dev_load64(t, pairs + 2 * p);
@@ -490,23 +515,9 @@ DEV void combine_body(struct lane *t, const struct decode_args *a)
         total += sum[p] * weight[p];
     if (a->lse && !me)
         dev_store_float(t, a->lse + part / a->splits, log_sum(most, total));
-    if (first >= dim)
-        return;
     over = total > 0.0f ? 1.0f / total : 0.0f;
-    for (uint32_t p = 0; p < a->splits; p++) {
-        if (!(sum[p] > 0.0f))
-            continue;
-        struct vec128 v = dev_load128(t, vectors_of(a) + (part + p) * dim + first);
-        UNROLL
-        for (uint32_t w = 0; w < 4; w++)
-            x[w] += dev_float(v.w[w]) * weight[p];
-        dev_flop(t, 8, 0);
-    }
-    dev_flop(t, 4, 0);
-    bool fp16 = a->c.k.store == STORE_FP16;
-    uint64_t low = dev_pack_16(x[0] * over, x[1] * over, fp16);
-    uint64_t high = dev_pack_16(x[2] * over, x[3] * over, fp16);
-    dev_store64(t, (uint16_t *)a->out + part / a->splits * dim + first, low | high << 32);
+    for (; first < dim; first += 4 * COMBINE_THREADS)
+        combine_four(t, a, part, weight, first, over);
 }
 
 DEV struct make made_for(enum store k, enum store v, uint32_t dim)
@@ -576,7 +587,8 @@ LAUNCHER(decode)
     case STORE_INT8: return LAUNCH(decode_int8_128, s, a);
     case STORE_INT4: return LAUNCH(decode_int4_128, s, a);
     case STORE_KIVI4: return LAUNCH(decode_kivi4_128, s, a);
-    case STORE_KIVI2: break;
+    case STORE_KIVI2:
+    case STORE_DS_MLA: break;
     }
     return LAUNCH(decode_kivi2_128, s, a);
 }

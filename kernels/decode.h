@@ -81,5 +81,7 @@ enum device_status decode_run(struct device *d, const struct decode_args *a);
 /* What decode_run issues, both kernels; lengths: a copy in host memory. Useful are 2 (k.dim +
  * v.dim) FLOP a query head and visible row. Adds to *t. */
 void decode_traffic(const struct decode_args *a, const uint32_t *lengths, struct traffic *t);
+/* Of the second kernel alone, for one query head of which `parts` splits saw something. */
+void decode_combine_traffic(const struct decode_args *a, uint32_t parts, struct traffic *t);
 
 #endif

@@ -22,6 +22,12 @@ enum device_status gemm_run(struct device *d, const struct gemm_args *a)
         bad = "at least one row and column, sums of a multiple of 8 elements";
     else if (a->stride && a->stride < a->outs)
         bad = "rows of the result overlap";
+    else if (a->x_stride && (a->x_stride < a->in || a->x_stride % 8))
+        bad = "rows of x are a multiple of 8 elements apart, at least their length";
+    else if ((a->across && a->outs % 8) || a->x_step % 8 || a->w_step % 8 || a->out_step % 8)
+        bad = "weights and steps are a multiple of 8 elements";
+    else if (a->products > 1 && a->bias)
+        bad = "several products have no bias";
     else if (((uintptr_t)a->x | (uintptr_t)a->w | (uintptr_t)a->bias | (uintptr_t)a->out) % 16)
         bad = "operands are aligned to 16 bytes";
     else if (a->work_bytes && (!a->work || (uintptr_t)a->work % 256))
@@ -36,11 +42,11 @@ enum device_status gemm_run(struct device *d, const struct gemm_args *a)
 
 void gemm_traffic(const struct gemm_args *a, struct traffic *t)
 {
-    uint64_t rows = a->rows, outs = a->outs, in = a->in;
+    uint64_t rows = a->rows, outs = a->outs, in = a->in, n = a->products ? a->products : 1;
 
-    t->read_bytes[TAG_ACTIVATION] += 2 * rows * in;
-    t->read_bytes[a->w_tag] += 2 * outs * in + (a->bias ? 2 * outs : 0);
-    t->written_bytes[TAG_ACTIVATION] += (a->wide ? 4 : 2) * rows * outs;
-    t->tensor_flop += 2 * rows * outs * in;
-    t->useful_flop += 2 * rows * outs * in;
+    t->read_bytes[TAG_ACTIVATION] += n * 2 * rows * in;
+    t->read_bytes[a->w_tag] += n * 2 * outs * in + (a->bias ? 2 * outs : 0);
+    t->written_bytes[TAG_ACTIVATION] += n * (a->wide ? 4 : 2) * rows * outs;
+    t->tensor_flop += n * 2 * rows * outs * in;
+    t->useful_flop += n * 2 * rows * outs * in;
 }

@@ -14,6 +14,12 @@
     X(pack)                                                                                    \
     X(decode)                                                                                  \
     X(combine)                                                                                 \
+    X(latent)                                                                                  \
+    X(latent_append)                                                                           \
+    X(latent_unpack)                                                                           \
+    X(index)                                                                                   \
+    X(index_norm)                                                                              \
+    X(index_mask)                                                                              \
     X(prefill)                                                                                 \
     X(norm)                                                                                    \
     X(rope)                                                                                    \

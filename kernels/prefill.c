@@ -20,6 +20,8 @@ static const char *check(const struct prefill_args *a)
         bad = "a chunk has at most 4294967295 query heads of tokens";
     if (!bad && !(a->scale > 0.0f))
         bad = "the scale must be above 0";
+    if (!bad && a->chosen && (a->window_tokens || !a->chosen_tokens))
+        bad = "a selection of at least one token, and no window";
     if (!bad && !(a->cap >= 0.0f))
         bad = "the cap must not be below 0";
     if (!bad && a->chunk_tokens && a->window_tokens)
@@ -108,13 +110,15 @@ static void tile_traffic(const struct prefill_args *a, const struct chunk *c, ui
     struct prefill_view high =
         prefill_sees(a, c->offset, c->length, (first + rows - 1) / group);
     struct prefill_view s = {low.sinks, low.start, high.end};
-    uint64_t tokens = seen(&s), dv = a->c.v.dim;
+    uint64_t tokens = seen(&s), dv = a->c.v.dim, tile = prefill_tile(a).keys;
 
     t->read_bytes[TAG_TABLES] += PREFILL_THREADS * 2 * 4 + tokens * 4;
     if (tokens)
         t->read_bytes[TAG_ACTIVATION] += (uint64_t)rows * a->c.k.dim * 2;
     t->written_bytes[TAG_ACTIVATION] += rows * (dv * 2 + (a->lse ? 4 : 0));
     t->vector_flop += rows * dv;
+    if (a->chosen)
+        t->read_bytes[TAG_WORK] += (tokens + tile - 1) / tile * rows * 4 * 4;
     t->read_bytes[TAG_WEIGHTS] += a->sinks ? rows * 2 : 0;
     side_traffic(a, false, c, &s, t);
     side_traffic(a, true, c, &s, t);
@@ -131,8 +135,9 @@ static void head_traffic(const struct prefill_args *a, const struct chunk *c, st
         tile_traffic(a, c, i, rows - i < tile ? rows - i : tile, t);
     for (uint32_t i = 0; i < c->rows; i++) {
         struct prefill_view v = prefill_sees(a, c->offset, c->length, i);
-        uint64_t pairs = (uint64_t)group * (v.sinks + (v.end - v.start));
-        t->useful_flop += pairs * 2 * (a->c.k.dim + a->c.v.dim);
+        uint64_t pairs = v.sinks + (v.end - v.start);
+        pairs = a->chosen && pairs > a->chosen_tokens ? a->chosen_tokens : pairs;
+        t->useful_flop += pairs * group * 2 * (a->c.k.dim + a->c.v.dim);
     }
 }
 

@@ -193,6 +193,21 @@ DEV bool is_clear(const struct job *j, const struct make mk, uint32_t step)
            (token_of(&p->some, at) >= p->all_start || token < j->a->sink_tokens);
 }
 
+/* Bit i: token i of the step is among those chosen for a row, as seen from its 4 threads. */
+DEV uint32_t chosen_of(struct lane *t, const struct job *j, const struct make mk,
+                       const struct state *s, uint32_t row)
+{
+    const struct prefill_args *a = j->a;
+    uint32_t at = s->step * mk.keys;
+
+    if (!mk.bends || !a->chosen)
+        return 0xffffffffu;
+    if (row >= j->sh->plan.rows)
+        return 0;
+    row = j->sh->row[row].at / a->q_heads;
+    return dev_load32(t, a->chosen + (uint64_t)row * a->chosen_words + at / 32) >> at % 32;
+}
+
 /* FLOP of a score and its share of the output. */
 DEV uint32_t pair_flop(const struct job *j)
 {
@@ -203,13 +218,15 @@ DEV void mask_row(struct lane *t, const struct job *j, const struct make mk, str
                   uint32_t i)
 {
     struct prefill_view v = j->sh->row[row_of(t, mk, i)].sees, some = j->sh->plan.some;
+    uint32_t bits = chosen_of(t, j, mk, s, row_of(t, mk, i));
 
     UNROLL
     for (uint32_t n = 0; n < mk.keys / 8; n++) {
         UNROLL
         for (uint32_t e = 0; e < 2; e++) {
             uint32_t at = s->step * mk.keys + column(t, n, e), token = token_of(&some, at);
-            if (token < v.end && (token >= v.start || token < v.sinks))
+            if (token < v.end && (token >= v.start || token < v.sinks) &&
+                (!mk.bends || bits >> column(t, n, e) & 1))
                 dev_flop(t, 0, pair_flop(j));
             else
                 s->x[i / 2][n][2 * (i % 2) + e] = NONE;
@@ -219,7 +236,7 @@ DEV void mask_row(struct lane *t, const struct job *j, const struct make mk, str
 
 DEV void mask(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    bool clear = is_clear(j, mk, s->step);
+    bool clear = is_clear(j, mk, s->step) && !(mk.bends && j->a->chosen);
 
     UNROLL
     for (uint32_t i = 0; i < 2 * mk.m_tiles; i++) {
@@ -389,6 +406,7 @@ DEV struct make made_up_to(const struct prefill_args *a, enum store like, uint32
     struct make mk = made_for(like, dk, dv);
 
     mk.keys = mk.keys == 64 ? 32 : mk.keys; /* decoding takes registers */
+
     mk.bends = true;
     mk.k_units = (a->c.k.dim + 15) / 16;
     mk.v_units = (a->c.v.dim + 15) / 16;

@@ -46,6 +46,10 @@ struct prefill_args {
     uint32_t sink_tokens;   /* only with a window */
     uint32_t chunk_tokens;  /* 0 = all; not with a window */
     float scale;            /* above 0 */
+    const uint32_t *chosen; /* [rows][chosen_words]: bit j of a row: of what it may see, it sees
+                               token j; NULL: everything; not with a window */
+    uint32_t chosen_words;
+    uint32_t chosen_tokens; /* set bits of a row that may see more; for the formula */
     float cap;              /* 0: none */
     const float *slopes;    /* [q_heads], or NULL */
     const void *sinks;      /* [q_heads] of the type of q, TAG_WEIGHTS, or NULL */
@@ -56,8 +60,8 @@ DEV_SHARED bool prefill_is_sized(const struct prefill_args *a)
 {
     uint32_t dk = a->c.k.dim, dv = a->c.v.dim;
 
-    return a->c.k.store == STORE_BF16 && a->c.v.store == STORE_BF16 && !(a->cap > 0.0f) &&
-           !a->slopes &&
+    return !a->chosen && a->c.k.store == STORE_BF16 && a->c.v.store == STORE_BF16 &&
+           !(a->cap > 0.0f) && !a->slopes &&
            ((dk == dv && (dk == 64 || dk == 128 || dk == 256)) || (dk == 192 && dv == 128));
 }
 

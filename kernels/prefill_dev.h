@@ -27,7 +27,7 @@ struct make {
     uint32_t k_units, v_units; /* of 16 elements */
     uint32_t k_room, v_room;   /* the most of them; constants */
     bool fp16;
-    bool bends; /* scores may have a cap and slopes */
+    bool bends; /* scores may have a cap and slopes, and be of a selection (32 keys a step) */
 };
 
 struct row { /* of the tile: a query head of a token */

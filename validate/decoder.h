@@ -13,12 +13,12 @@
  * parallelism runs as one of its ranks, without the collectives.
  *
  * Weights are multiplied as they are stored: in 16 bits by cuBLASLt, in the formats of
- * kernels/weight.h by that. Keys are rotated at their place in the text, over the whole
- * head (YaRN, partial and interleaved rotation change no byte and no product of matrices).
- * Blocks with two norms run their halves one after the other, also where the model adds them
- * side by side. Experts are chosen at random, each token top_k others. Low-rank matrices of
- * Laurel and AltUp are multiplied, and their results not used; towers for images and sound take
- * their memory and are not run. */
+ * kernels/weight.h by that. Keys are rotated at their place in the text, over the whole head,
+ * or the rope part of MLA (YaRN, partial and interleaved rotation change no byte and no product
+ * of matrices). Blocks with two norms run their halves one after the other, also where the
+ * model adds them side by side. Experts are chosen at random, each token top_k others. Low-rank
+ * matrices of Laurel and AltUp are multiplied, and their results not used; towers for images
+ * and sound take their memory and are not run. */
 #ifndef KVBUDGET_VALIDATE_DECODER_H
 #define KVBUDGET_VALIDATE_DECODER_H
 
@@ -52,8 +52,9 @@ struct decoder_memory {
 
 /* Whether the decoder can run that; why: in one line what it lacks. It runs RMS and layer
  * norms, full, sliding and chunked attention of heads up to 256, with learned sinks, gates,
- * caps and slopes, dense MLPs, experts or both; any sharing map; bf16, fp16, fp8 e4m3, int8,
- * int4 and KIVI caches; l2norm, snapkv, pyramidkv, adakv, h2o (drop), tova and streamingllm. */
+ * caps and slopes, MLA with or without an indexer, dense MLPs, experts or both; any sharing
+ * map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; l2norm, snapkv, pyramidkv,
+ * adakv, h2o (drop), tova and streamingllm. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
 
 /* Bytes of decoder_open with that setting, without a device; work_bytes without what depends on

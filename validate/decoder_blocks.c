@@ -37,7 +37,9 @@ uint32_t decoder_blocks_room(const struct shape *s)
 
 uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
 {
-    uint64_t blocks = (uint64_t)x->s.set.sequences * t->view.heads;
+    bool latent = t->row.stream == STREAM_LATENT; /* whose query heads are cut by 32 */
+    uint64_t tiles = latent ? ck_ceil_div(x->s.mla_width, 32 * (uint64_t)x->s.rank) : 1;
+    uint64_t blocks = tiles * x->s.set.sequences * t->view.heads;
     uint64_t want = ck_ceil_div((uint64_t)WAVES * x->info.multiprocessors, blocks);
     uint64_t most = ck_ceil_div(t->most_rows ? t->most_rows : 1, SPLIT_ROWS);
     uint64_t n = u64_min(u64_min(want, most), DECODE_SPLITS_MAX);
@@ -173,6 +175,17 @@ static void add_activations(struct lister *l)
     activation(l, &x->k_wide, widens ? rows * s->k_width : 0, 2);
     activation(l, &x->v_wide, widens ? rows * s->v_width : 0, 2);
     activation(l, &x->out, rows * s->out_width, 2);
+    activation(l, &x->q_low, rows * s->q_rank, 2);
+    activation(l, &x->absorbed, s->set.sequences * s->mla_width, 2);
+    activation(l, &x->mixed, s->set.sequences * s->mla_width, 2);
+    activation(l, &x->index_q, rows * s->index_width, 2);
+    activation(l, &x->index_k, rows * s->index_dim, 2);
+    activation(l, &x->index_weights, rows * s->index_heads, 2);
+    if (s->rank) {
+        activation(l, &x->latents, (uint64_t)s->set.prompt * s->rank, 2);
+        activation(l, &x->wide_k, ck_mul(&l->ck, s->set.prompt, s->q_width), 2);
+        activation(l, &x->wide_v, ck_mul(&l->ck, s->set.prompt, s->out_width), 2);
+    }
     activation(l, &x->gate_up, rows * s->mlp_width * 2, 2);
     activation(l, &x->act, rows * s->mlp_width, 2);
     activation(l, &x->gate, rows * s->gate_width, 2);
@@ -212,6 +225,8 @@ void decoder_lay_words(struct decoder *x, uint32_t rows)
     w->chunk_offset = words(w, 1);
     w->chunk_before = words(w, 1);
     w->chunk_length = words(w, 1);
+    w->seen = words(w, s->selects ? rows : 0);
+    w->kept = words(w, s->selects ? rows : 0);
     w->expert_in = words(w, (uint64_t)rows * s->top_k);
     w->expert_out = words(w, (uint64_t)rows * (s->top_k + (s->top_k != 0)));
     for (uint32_t k = 0; k < s->n_stores; k++) {
@@ -255,8 +270,16 @@ static void add_work(struct lister *l)
             continue;
         struct decode_args a = {
             .c = t->view, .q_heads = y->q_heads, .splits = decoder_splits(x, t)};
+        if (t->row.stream == STREAM_LATENT)
+            a.c.v.dim = a.c.k.dim - a.c.k.rope;
         if (a.splits > 1)
             most = u64_max(most, decode_work_bytes(&a));
+    }
+    if (s->selects) {
+        uint64_t places = ck_prod(&l->ck, s->rows, decoder_chosen_width(x), 4);
+        put(l, &x->ranks, places, TAG_WORK, &x->memory.work_bytes);
+        put(l, &x->chosen_rows, places, TAG_WORK, &x->memory.work_bytes);
+        put(l, &x->chosen_bits, places / 32, TAG_WORK, &x->memory.work_bytes);
     }
     put(l, &x->work, most, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->gemm_work, x->gemm_bytes, TAG_WORK, &x->memory.work_bytes);

@@ -10,9 +10,11 @@
 struct decoder_weights { /* of a layer; NULL: it has none */
     const void *sinks, *head_gate;
     const void *norms, *q, *q_bias, *q_norm, *k, *k_bias, *k_norm, *v, *v_bias, *o, *o_bias;
-    const void *gate_up, *up_bias, *down, *down_bias;       /* dense MLP */
-    const void *router, *gates, *ups, *downs;               /* routed experts */
-    const void *shared_gate_up, *shared_down, *shared_gate; /* shared ones */
+    const void *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *kv_b; /* MLA */
+    const void *index_q, *index_k, *index_norm, *index_weights; /* indexer */
+    const void *gate_up, *up_bias, *down, *down_bias;           /* dense MLP */
+    const void *router, *gates, *ups, *downs;                   /* routed experts */
+    const void *shared_gate_up, *shared_down, *shared_gate;     /* shared ones */
     const void *scalars, *router_scales;
     const void *router_bias, *up_biases, *down_biases, *latent_in, *latent_out;
 };
@@ -42,7 +44,8 @@ struct decoder_words {
     uint32_t first;                      /* [sequences + 1]: chunks of one row */
     uint32_t chunk_first, chunk_offset;  /* [2], [1]: a chunk in prefill */
     uint32_t chunk_before, chunk_length; /* [1] each: rows stored before it, and with it */
-    uint32_t expert_in, expert_out;      /* [rows * top_k], [rows][top_k (+ 1)] */
+    uint32_t seen, kept; /* [rows] each, of indexers: rows before and with it, those chosen */
+    uint32_t expert_in, expert_out; /* [rows * top_k], [rows][top_k (+ 1)] */
     uint32_t n;
 };
 
@@ -67,6 +70,14 @@ struct decoder {
     void *gate, *side, *other_out, *narrow, *latent; /* where a layer has them */
     void *inputs, *input_gate; /* [rows][n_layers * input_width], [rows][input_width] */
     void *expert_x, *expert_gate_up, *expert_act, *expert_y, *router;
+    /* MLA: the query at its low rank; queries and results as latents; the latents of a prompt,
+     * and keys and values made of them, of one layer at a time */
+    void *q_low, *absorbed, *mixed, *latents, *wide_k, *wide_v;
+    /* indexer: its query, key and weights of heads; scores, and the rows chosen by them, as
+     * lists and as bits */
+    void *index_q, *index_k, *index_weights;
+    float *ranks;
+    uint32_t *chosen_rows, *chosen_bits;
     float *lse, *logits;
     void *k_scratch, *v_scratch; /* rows of a prompt, of one layer at a time */
     void *work, *gemm_work;      /* of attention, of products */
@@ -125,8 +136,28 @@ struct cache_view decoder_view(const struct decoder *x, uint32_t store, uint32_t
 struct cache_view decoder_scratch(const struct decoder *x, uint32_t store,
                                   uint32_t length_word);
 
+/* A norm in place, of heads or of whole rows; none where weight is NULL. */
+enum device_status decoder_norm_heads(struct decoder *x, const void *weight, void *rows,
+                                      uint32_t n, uint32_t width);
+struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer);
 enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *w,
                                   uint32_t layer);
+
+/* Places of a row of ranks and chosen_rows, words of one of chosen_bits. */
+uint32_t decoder_chosen_width(const struct decoder *x);
+/* The indexer of a layer, if it has one: its keys into the cache, scores, what is chosen. */
+enum device_status decoder_index(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t layer);
+
+/* MLA (decoder_latent.c): queries, and latents where the layer stores them; their rows into the
+ * cache; attention of a prompt or a step, up to what the output projection takes. */
+bool decoder_is_latent(const struct decoder *x, uint32_t layer);
+enum device_status decoder_latent_project(struct decoder *x, const struct decoder_pass *w,
+                                          uint32_t layer, bool stores);
+enum device_status decoder_latent_append(struct decoder *x, const struct decoder_pass *w,
+                                         uint32_t layer);
+enum device_status decoder_latent_attend(struct decoder *x, const struct decoder_pass *w,
+                                         uint32_t layer);
 enum device_status decoder_mlp(struct decoder *x, const struct decoder_pass *w, uint32_t layer);
 enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w,
                                  uint32_t layer);

@@ -118,9 +118,8 @@ enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t 
     return s == DEVICE_OK && x->s.norms_after ? copy_rows(x, x->x, (char *)x->h + at, rows) : s;
 }
 
-/* In place, of heads or of whole rows. */
-static enum device_status norm_heads(struct decoder *x, const void *weight, void *rows,
-                                     uint32_t n, uint32_t width)
+enum device_status decoder_norm_heads(struct decoder *x, const void *weight, void *rows,
+                                      uint32_t n, uint32_t width)
 {
     struct norm_args a = {.x = rows,
                           .weight = weight,
@@ -203,8 +202,8 @@ static enum device_status turn(struct decoder *x, uint32_t rows, uint32_t layer,
     uint32_t heads = key ? l->layer.attn.kv_heads : l->q_heads;
     void *at = key ? x->k : x->q;
     enum device_status s =
-        norm_heads(x, key ? w->k_norm : w->q_norm, at, full ? rows : rows * heads,
-                   full ? heads * l->k_dim : l->k_dim);
+        decoder_norm_heads(x, key ? w->k_norm : w->q_norm, at, full ? rows : rows * heads,
+                           full ? heads * l->k_dim : l->k_dim);
 
     return s == DEVICE_OK ? rotate(x, at, rows, l, heads) : s;
 }
@@ -264,13 +263,16 @@ static enum device_status append(struct decoder *x, const struct decoder_pass *w
     uint32_t store = x->s.layers[layer].store;
     const struct shape_store *t = &x->s.stores[store];
     const struct decoder_store *y = &x->stores[store];
-    enum device_status s = widen(x, store, w->rows);
+    enum device_status s = DEVICE_OK;
     struct append_args a = {.k = t->repeat > 1 ? x->k_wide : x->k,
                             .v = t->repeat > 1 ? x->v_wide : x->v,
                             .rows = w->rows,
                             .sequence = x->step + x->at.sequence,
                             .index = x->step + y->index};
 
+    if (decoder_is_latent(x, layer))
+        return decoder_latent_append(x, w, layer);
+    s = widen(x, store, w->rows);
     if (w->prefill && t->scratch)
         a.c = decoder_scratch(x, store, y->scratch_length);
     else
@@ -288,7 +290,7 @@ static enum device_status append(struct decoder *x, const struct decoder_pass *w
 /* --- attention ------------------------------------------------------------------------------
  */
 
-static struct prefill_args attention_of(const struct decoder *x, uint32_t layer)
+struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer)
 {
     const struct shape_layer *l = &x->s.layers[layer];
 
@@ -312,7 +314,7 @@ static enum device_status attend_prompt(struct decoder *x, const struct decoder_
     const struct shape_layer *l = &x->s.layers[layer];
     const struct shape_store *t = &x->s.stores[l->store];
     bool unknown = w->first && t->layer > layer, mine = t->layer == layer;
-    struct prefill_args a = attention_of(x, layer);
+    struct prefill_args a = decoder_attention(x, layer);
     uint32_t length = unknown ? x->at.chunk_before : x->at.chunk_length;
     enum device_status s;
 
@@ -337,7 +339,7 @@ static enum device_status attend_ranked(struct decoder *x, uint32_t layer)
 {
     const struct shape_layer *l = &x->s.layers[layer];
     const struct decoder_store *y = &x->stores[l->store];
-    struct prefill_args a = attention_of(x, layer);
+    struct prefill_args a = decoder_attention(x, layer);
     enum device_status s;
 
     a.c = decoder_view(x, l->store, 0, x->s.set.sequences, y->lengths);
@@ -385,11 +387,15 @@ enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *
     const struct shape_layer *l = &x->s.layers[layer];
     const struct decoder_weights *y = &x->layers[layer];
     bool stores = l->owns && !w->stored, late = !w->prefill && l->masked;
-    enum device_status s = project(x, w, layer, (struct sides){true, stores});
+    bool latent = decoder_is_latent(x, layer);
+    enum device_status s = latent ? decoder_latent_project(x, w, layer, stores)
+                                  : project(x, w, layer, (struct sides){true, stores});
 
     if (s == DEVICE_OK && stores && !late)
         s = append(x, w, layer);
-    if (s == DEVICE_OK)
+    if (s == DEVICE_OK && latent)
+        s = decoder_latent_attend(x, w, layer);
+    else if (s == DEVICE_OK)
         s = w->prefill ? attend_prompt(x, w, layer) : attend_step(x, layer);
     if (s == DEVICE_OK && stores && late)
         s = append(x, w, layer);

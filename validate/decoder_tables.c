@@ -169,6 +169,16 @@ static enum device_status upload(struct decoder *x)
     return device_upload(x->d, x->step, x->host, 4 * (uint64_t)x->at.n);
 }
 
+/* Rows that the indexer of each new token scores and chooses. */
+static void selections(struct decoder *x, uint32_t rows)
+{
+    for (uint32_t r = 0; x->s.selects && r < rows; r++) {
+        uint32_t seen = x->host[x->at.position + r] + 1;
+        x->host[x->at.seen + r] = seen;
+        x->host[x->at.kept + r] = seen < x->s.selects ? seen : x->s.selects;
+    }
+}
+
 enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_pass *w)
 {
     uint32_t *host = x->host, end = w->offset + w->rows;
@@ -192,6 +202,7 @@ enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_
             host[t->scratch_length + i] = end;
         }
     }
+    selections(x, w->rows);
     decoder_route(x, w->rows);
     return upload(x);
 }
@@ -260,6 +271,7 @@ enum device_status decoder_step_decode(struct decoder *x)
             host[y->slot + s] = !drops ? UINT32_MAX : t->recent ? y->replaced % t->recent : 0;
         }
     }
+    selections(x, n);
     decoder_route(x, n);
     return upload(x);
 }

@@ -4,6 +4,11 @@
 #define SHAPE(heads, kv, dim)                                                                  \
     "hidden_size: 64, intermediate_size: 128, vocab_size: 256, heads: " #heads                 \
     ", kv_heads: " #kv ", head_dim: " #dim
+#define LATENT(more)                                                                           \
+    "layers: 4, hidden_size: 64, intermediate_size: 128, vocab_size: 256, heads: 4, mla: "     \
+    "{kv_lora_rank: 512, nope_dim: 128, rope_dim: 64, v_dim: 128" more "}"
+#define MLA LATENT("")
+#define SPARSE MLA ", indexer: {heads: 8, dim: 128, top_k: 24}"
 #define GQA "layers: 6, " SHAPE(4, 2, 32)
 #define STORED(format) "layers: 2, quantization: {format: " format "}, " SHAPE(4, 2, 32)
 #define SMALL "layers: 3, " SHAPE(4, 2, 32)
@@ -19,6 +24,9 @@ static const struct row {
     {"gqa", GQA, NULL, NULL, NULL},
     {"mqa", "layers: 4, " SHAPE(20, 1, 64), NULL, NULL, NULL},
     {"sliding", "layers: 4, window: 24, " SHAPE(4, 2, 64), NULL, NULL, NULL},
+    {"mla", MLA, NULL, NULL, NULL},
+    {"mla low-rank queries", LATENT(", q_lora_rank: 48"), NULL, NULL, NULL},
+    {"mla sparse", SPARSE, NULL, NULL, NULL},
     {"wide heads", "layers: 2, " SHAPE(4, 2, 128), NULL, NULL, NULL},
 
     {"chunked",
@@ -71,6 +79,10 @@ static const struct row {
     {"kivi4", GQA, NULL, NULL, "{scheme: kivi4, group: 16, residual: 16}"},
     {"kivi2", GQA, NULL, NULL, "{scheme: kivi2, group: 16, residual: 16}"},
 
+    {"mla fp8", MLA, NULL, NULL, "fp8_e4m3"},
+    {"mla packed", MLA, NULL, NULL, "fp8_ds_mla"},
+    {"mla sparse packed", SPARSE, NULL, NULL, "fp8_ds_mla"},
+
     {"fp32 weights", "layers: 2, dtype: fp32, " SHAPE(4, 2, 32), NULL, NULL, NULL},
     {"fp8 weights", STORED("fp8"), NULL, NULL, NULL},
     {"fp8 block weights", STORED("fp8_block"), NULL, NULL, NULL},
@@ -97,6 +109,8 @@ static const struct row {
     {"lasagna-middle", GQA, "{scheme: lasagna-middle, kv_layers: 3}", NULL, NULL},
     {"lasagna-top", GQA, "{scheme: lasagna-top, kv_layers: 3}", NULL, NULL},
     {"map", GQA, "{map: [1, 1, 3, 5, 5, 6]}", NULL, NULL},
+    {"mla cla", MLA, "{scheme: cla, factor: 2}", NULL, NULL},
+    {"mla lckv packed", MLA, "{scheme: lckv, warmup: 2}", NULL, "fp8_ds_mla"},
 
     {"l2norm", GQA, NULL, "{scheme: l2norm, keep_ratio: 0.5, prune_after: 0}", NULL},
     {"snapkv", GQA, NULL, "{scheme: snapkv, capacity: 24, window: 8, layout: kv_head}", NULL},

@@ -12,12 +12,13 @@ static const struct {
     const char *name;
     enum store store;
 } stores[] = {
-    {"bf16", STORE_BF16},    {"fp16", STORE_FP16},
-    {"f16", STORE_FP16},     {"fp8", STORE_FP8},
-    {"fp8_e4m3", STORE_FP8}, {"fp8_per_token_head", STORE_FP8},
-    {"int8", STORE_INT8},    {"int8_per_token_head", STORE_INT8},
-    {"int4", STORE_INT4},    {"kivi4", STORE_KIVI4},
-    {"kivi2", STORE_KIVI2},
+    {"bf16", STORE_BF16},     {"fp16", STORE_FP16},
+    {"f16", STORE_FP16},      {"fp8", STORE_FP8},
+    {"fp8_e4m3", STORE_FP8},  {"fp8_per_token_head", STORE_FP8},
+    {"int8", STORE_INT8},     {"int8_per_token_head", STORE_INT8},
+    {"int4", STORE_INT4},     {"kivi4", STORE_KIVI4},
+    {"kivi2", STORE_KIVI2},   {"fp8_ds_mla", STORE_DS_MLA},
+    {"fp8_index", STORE_FP8},
 };
 enum { N_STORES = sizeof stores / sizeof *stores };
 
@@ -59,12 +60,27 @@ void paged_view(const struct paged_in *in, struct cache_view *c)
         .sequences = in->sequences, .heads = r->stored_heads, .ragged = r->keep.ragged};
     (void)side_of(&r->k_format, r->k_dim, false, &c->k);
     (void)side_of(&r->v_format, r->v_dim, true, &c->v);
+    if (r->stream == STREAM_LATENT || r->stream == STREAM_INDEX) {
+        c->k.rope = r->rope_dim;
+        c->v = (struct cache_side){.store = STORE_BF16};
+    }
     if (store_is_kivi(c->k.store) && c->k.group) {
         c->residual = r->k_format.residual_tokens;
         page = (page + c->k.group - 1) / c->k.group * c->k.group;
     }
     c->page_tokens = page;
     c->max_pages = (in->room + page - 1) / page;
+}
+
+static const char *refuse_latent(const struct paged_in *in)
+{
+    struct cache_side side;
+    struct cache_view c;
+
+    if (!side_of(&in->row->k_format, in->row->k_dim, false, &side))
+        return "no kernel has this storage format";
+    paged_view(in, &c);
+    return cache_check_latent(&c);
 }
 
 const char *paged_refuses(const struct cache_row *row)
@@ -75,8 +91,8 @@ const char *paged_refuses(const struct cache_row *row)
 
     switch (row->stream) {
     case STREAM_KV: break;
-    case STREAM_LATENT: return "no kernel reads latents (MLA)";
-    case STREAM_INDEX: return "no kernel reads the keys of an indexer";
+    case STREAM_LATENT:
+    case STREAM_INDEX: return refuse_latent(&in);
     case STREAM_STATE: return "no kernel runs recurrent mixers";
     }
     if (row->k_narrow_dim)

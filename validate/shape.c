@@ -291,6 +291,17 @@ uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32
 /* --- all of it ------------------------------------------------------------------------------
  */
 
+static void add_indexer(struct shape *s, struct shape_layer *x, uint32_t row)
+{
+    const struct attention *a = &x->layer.attn;
+
+    x->index_store = s->n_stores;
+    add_store(s, row);
+    s->index_dim = u64_max(s->index_dim, a->index_dim);
+    s->index_heads = u64_max(s->index_heads, a->index_heads);
+    s->index_width = u64_max(s->index_width, (uint64_t)a->index_heads * a->index_dim);
+}
+
 /* Of what few layers have. */
 static void widths(struct shape *s, const struct shape_layer *x)
 {
@@ -328,6 +339,7 @@ static void add_layer(struct shape *s, uint32_t i)
     *x = (struct shape_layer){.layer = shape_rank_layer(&l->layers[i], s->problem->parallel.tp),
                               .owns = layout_owns_kv(l, i),
                               .attends = row != UINT32_MAX,
+                              .index_store = UINT32_MAX,
                               .passes = l->passes[i]};
     f = &x->layer.ffn;
     (void)shape_norms(x->layer.norms, &x->norms);
@@ -341,18 +353,29 @@ static void add_layer(struct shape *s, uint32_t i)
         return;
     const struct cache_row *r = &l->rows[row];
     x->q_heads = x->layer.attn.heads;
-    x->k_dim = r->k_dim;
-    add_dim(s, r->k_dim);
+    x->k_dim = r->prefill_score_dim;
+    x->v_dim = r->prefill_value_dim;
+    if (r->stream != STREAM_LATENT || r->rope_dim)
+        add_dim(s, r->stream == STREAM_LATENT ? r->rope_dim : x->k_dim);
+    if (r->stream == STREAM_LATENT) {
+        s->rank = r->value_dim > s->rank ? r->value_dim : s->rank;
+        s->rope = r->rope_dim;
+        s->q_rank = u64_max(s->q_rank, x->layer.attn.q_lora_rank);
+        s->mla_width = u64_max(s->mla_width, (uint64_t)x->q_heads * r->value_dim);
+    }
     s->q_heads = s->q_heads > x->q_heads ? s->q_heads : x->q_heads;
     x->chunked = r->mixer == MIXER_CHUNKED;
-    x->v_dim = r->v_dim;
     x->window = rows_of(r->window_tokens);
+    x->selects = r->stream == STREAM_LATENT ? rows_of(r->select_tokens) : 0;
+    s->selects = x->selects > s->selects ? x->selects : s->selects;
     x->masked = r->diagonal_masked;
     s->upward |= l->rows[r->source].layer > i;
     s->q_width = u64_max(s->q_width, (uint64_t)x->q_heads * x->k_dim);
     s->out_width = u64_max(s->out_width, (uint64_t)x->q_heads * x->v_dim);
     if (r->readers)
         add_store(s, row);
+    if (row + 1 < l->n_rows && r[1].layer == i && r[1].stream == STREAM_INDEX)
+        add_indexer(s, x, row + 1);
 }
 
 static void connect(struct shape *s)
@@ -424,7 +447,7 @@ bool shape_build(struct arena *a, const struct problem *p, const struct decoder_
     }
     take_norms(s);
     s->layers = ARENA_NEW(a, struct shape_layer, s->n_layers ? s->n_layers : 1);
-    s->stores = ARENA_NEW(a, struct shape_store, s->n_layers ? s->n_layers : 1);
+    s->stores = ARENA_NEW(a, struct shape_store, 2 * (size_t)s->n_layers + 1);
     for (uint32_t i = 0; i < s->n_layers; i++)
         add_layer(s, i);
     connect(s);

@@ -71,7 +71,9 @@ struct shape_layer {
     bool parallel; /* both halves read the same norm, and are added together */
     bool chunked;  /* the window is the query's own stretch of so many tokens */
     bool attends, owns;
-    uint32_t store; /* index of the store that its queries read */
+    uint32_t store;       /* index of the store that its queries read */
+    uint32_t index_store; /* of its indexer's keys; UINT32_MAX: it has none */
+    uint32_t selects;     /* most rows that a query reads; 0: all */
     uint32_t q_heads, k_dim, v_dim, window;
     bool masked; /* does not see its own position */
     uint32_t passes;
@@ -121,6 +123,10 @@ struct shape {
     uint32_t exit_layer; /* from here on only the last token of a prompt; n_layers = none */
     /* the widest activations of any layer, in elements */
     uint64_t q_width, k_width, v_width, out_width, mlp_width, expert_width;
+    uint64_t q_rank, mla_width; /* MLA: the query's, and latents of all query heads */
+    uint32_t rank, rope;        /* of latents and their rope parts; 0: none */
+    uint32_t selects;           /* rows that indexers choose; 0: none do */
+    uint64_t index_width, index_heads, index_dim; /* the largest; width: of all heads */
     uint64_t gate_width, side_width, other_width, latent_width; /* 0: no layer has it */
 };
 

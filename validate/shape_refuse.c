@@ -1,6 +1,7 @@
 /* What the decoder cannot run, each with its reason. Everything else it can. */
 #include <string.h>
 
+#include "kernels/index.h"
 #include "validate/paged.h"
 #include "validate/shape_in.h"
 
@@ -78,6 +79,20 @@ struct cache_row shape_row(const struct problem *p, uint32_t row)
 /* --- the model ------------------------------------------------------------------------------
  */
 
+/* Prompts attend over expanded heads, steps over latents. */
+static const char *refuse_latent(const struct attention *a)
+{
+    if (a->index_dim &&
+        (a->index_heads % 8 || a->index_heads > INDEX_HEADS_MAX || a->index_dim % 32 ||
+         a->index_dim > INDEX_DIM_MAX || a->rope_dim > a->index_dim))
+        return "an indexer has a multiple of 8 heads, of a multiple of 32 elements, up to 128";
+    if (a->nope_dim % 8 || a->v_dim % 8 || !a->nope_dim || !a->v_dim || a->q_lora_rank % 8)
+        return "MLA: heads and the query's rank of a multiple of 8 elements";
+    if (a->rope_dim % 16 || a->k_dim > CACHE_DIM_MAX || a->v_dim > CACHE_DIM_MAX)
+        return "MLA: a rope part of a multiple of 16 elements, heads of at most 256";
+    return NULL;
+}
+
 static const char *refuse_attention(const struct attention *a)
 {
     switch (a->mixer) {
@@ -85,7 +100,7 @@ static const char *refuse_attention(const struct attention *a)
     case MIXER_FULL:
     case MIXER_SLIDING:
     case MIXER_CHUNKED: break;
-    case MIXER_LATENT: return "no kernel reads latents (MLA)";
+    case MIXER_LATENT: return refuse_latent(a);
     }
     if ((a->output_gate || a->k_eq_v) && a->k_dim != a->v_dim)
         return "gates and shared projections are for K and V of one width";
@@ -160,6 +175,8 @@ static const char *refuse_norms(const struct model *m, const struct layout *l)
 static const char *refuse_alike(const struct layout *l)
 {
     const struct ffn *experts = NULL;
+    uint32_t topk = 0;
+    bool latents = false, indexed = false;
     uint32_t dims[SHAPE_DIMS_MAX] = {0}, n = 0;
 
     for (uint32_t i = 0; i < l->n_layers; i++) {
@@ -170,6 +187,15 @@ static const char *refuse_alike(const struct layout *l)
             (experts->experts != f->experts || experts->top_k != f->top_k))
             return "layers with other numbers of experts are not run";
         experts = f->experts ? f : experts;
+        if (a->mixer != MIXER_NONE && n && latents != (a->mixer == MIXER_LATENT))
+            return "layers with latents beside others without are not run";
+        latents |= a->mixer == MIXER_LATENT;
+        indexed |= a->index_dim && !a->index_shared;
+        if (a->index_shared && !indexed)
+            return "a selection is shared, but no layer below has made it";
+        if (a->index_topk && topk && a->index_topk != topk)
+            return "layers with other sizes of a selection are not run";
+        topk = a->index_topk ? a->index_topk : topk;
         while (k < n && dims[k] != a->k_dim)
             k++;
         if (a->mixer == MIXER_NONE || k < n)
@@ -255,6 +281,9 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
                 bad = refuse_tensor(a, &x, layer < 0 ? NULL : &mine);
             if (bad)
                 return bad;
+            if (x.stored && (!strncmp(t[k].name, "self_attn.kv_", 13) ||
+                             !strncmp(t[k].name, "self_attn.indexer.", 18)))
+                return "latents and indexers are multiplied in 16 bits only";
         }
     }
     return NULL;
@@ -276,6 +305,8 @@ static const char *refuse_store(const struct problem *p, const struct cache_row 
         return NULL;
     if (!known)
         return "no kernels run this retention scheme";
+    if (r->stream == STREAM_LATENT)
+        return "no kernel drops latents";
     if (r->store_window_tokens)
         return "a retention rule on top of a sliding window is not run";
     if ((m->alibi || m->score_cap) && rule != RULE_NORM && rule != RULE_ENDS)
@@ -290,8 +321,10 @@ static const char *refuse_reader(const struct problem *p, const struct cache_row
     enum shape_rule rule = RULE_NONE;
 
     (void)shape_rule(shape_retention(p), &rule);
-    if (r->select_tokens)
+    if (r->select_tokens && r->stream != STREAM_LATENT)
         return "no decoder reads a selection of pages";
+    if (r->select_tokens && r->diagonal_masked)
+        return "a selection under a masked diagonal is not run";
     if (ring && r->diagonal_masked && source->layer < r->layer)
         return "a window below under a masked diagonal is not run";
     if (ring && (r->window_tokens != ring || r->mixer != source->mixer))
@@ -311,7 +344,7 @@ static const char *refuse_rows(const struct problem *p)
     for (uint32_t i = 0; i < l->n_rows; i++) {
         struct cache_row r = shape_row(p, i);
         const char *bad = r.readers ? paged_refuses(&r) : NULL;
-        if (!bad && i && l->rows[i - 1].layer == r.layer)
+        if (!bad && i && l->rows[i - 1].layer == r.layer && r.stream != STREAM_INDEX)
             bad = "layers with several groups of heads are not run";
         if (!bad && r.readers)
             bad = refuse_store(p, &l->rows[i]);

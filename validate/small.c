@@ -53,7 +53,7 @@ static void cut_attention(struct attention *a, uint32_t tp)
         a->heads = halved(a->heads, 4, tp);
         a->kv_heads = alike ? a->heads : a->kv_heads;
         a->q_lora_rank = at_most(a->q_lora_rank, WIDTH);
-        a->index_heads = at_most(a->index_heads, 4);
+        a->index_heads = at_most(a->index_heads, 8);
         a->index_topk = at_most(a->index_topk, SELECTED);
         return;
     }

@@ -18,6 +18,7 @@ namespace
 
 enum { COMPUTE_32F = 68, REAL_32F = 0, REAL_16F = 2, REAL_16BF = 14 };
 enum { DESC_TRANS_A = 3, DESC_EPILOGUE = 7, DESC_BIAS = 8, DESC_BIAS_TYPE = 26 };
+enum { LAYOUT_BATCH = 5, LAYOUT_STEP = 6 };
 enum { TRANSPOSED = 1, EPILOGUE_BIAS = 4, PREFERENCE_WORK_BYTES = 1, PREFERENCE_ALIGN_A = 5 };
 enum { PLANS = 128, ALIGNMENT = 16 };
 
@@ -38,6 +39,7 @@ struct library {
     int (*desc_set)(void *desc, int what, const void *value, size_t bytes);
     int (*desc_free)(void *desc);
     int (*layout_new)(void **layout, int type, uint64_t rows, uint64_t columns, int64_t ld);
+    int (*layout_set)(void *layout, int what, const void *value, size_t bytes);
     int (*layout_free)(void *layout);
     int (*preference_new)(void **p);
     int (*preference_set)(void *p, int what, const void *value, size_t bytes);
@@ -61,6 +63,7 @@ const struct {
     {"cublasLtMatmulDescSetAttribute", offsetof(struct library, desc_set)},
     {"cublasLtMatmulDescDestroy", offsetof(struct library, desc_free)},
     {"cublasLtMatrixLayoutCreate", offsetof(struct library, layout_new)},
+    {"cublasLtMatrixLayoutSetAttribute", offsetof(struct library, layout_set)},
     {"cublasLtMatrixLayoutDestroy", offsetof(struct library, layout_free)},
     {"cublasLtMatmulPreferenceCreate", offsetof(struct library, preference_new)},
     {"cublasLtMatmulPreferenceSetAttribute", offsetof(struct library, preference_set)},
@@ -77,9 +80,8 @@ const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                              "/usr/local/cuda/lib64/libcublasLt.so.12"};
 
 struct plan {
-    uint32_t rows, outs, in, stride;
-    uint64_t work_bytes;
-    bool fp16, wide, biased;
+    struct gemm_args of; /* its shape; addresses do not matter */
+    bool biased;
     void *desc, *a, *b, *d;
     uint64_t algo[8];
 };
@@ -172,27 +174,63 @@ enum device_status opened(void *self, struct gemm_state **out)
     return DEVICE_OK;
 }
 
-bool describes(const struct plan *p, const struct gemm_args *a, uint32_t stride)
+/* The same shape, without addresses and with what 0 stands for. */
+struct gemm_args shape_of(const struct gemm_args *a)
 {
-    return p->desc && p->rows == a->rows && p->outs == a->outs && p->in == a->in &&
-           p->stride == stride && p->work_bytes == a->work_bytes && p->fp16 == a->fp16 &&
-           p->wide == a->wide && p->biased == (a->bias != NULL);
+    struct gemm_args of = *a;
+
+    of.x = of.w = of.bias = NULL;
+    of.out = of.work = NULL;
+    of.stride = a->stride ? a->stride : a->outs;
+    of.x_stride = a->x_stride ? a->x_stride : a->in;
+    of.products = a->products ? a->products : 1;
+    return of;
+}
+
+bool describes(const struct plan *p, const struct gemm_args *a)
+{
+    const struct gemm_args *b = &p->of;
+
+    return p->desc && b->rows == a->rows && b->outs == a->outs && b->in == a->in &&
+           b->stride == a->stride && b->x_stride == a->x_stride && b->across == a->across &&
+           b->products == a->products && b->x_step == a->x_step && b->w_step == a->w_step &&
+           b->out_step == a->out_step && b->work_bytes == a->work_bytes && b->fp16 == a->fp16 &&
+           b->wide == a->wide;
+}
+
+/* Tells an operand how many of them there are and how far apart. */
+int repeat(struct library *lib, void *layout, const struct gemm_args *a, uint64_t step)
+{
+    int32_t count = (int32_t)a->products;
+    int64_t apart = (int64_t)step;
+    int bad;
+
+    if (a->products == 1)
+        return 0;
+    bad = lib->layout_set(layout, LAYOUT_BATCH, &count, sizeof count);
+    return bad ? bad : lib->layout_set(layout, LAYOUT_STEP, &apart, sizeof apart);
 }
 
 int describe(struct library *lib, struct plan *p)
 {
-    int type = p->fp16 ? REAL_16F : REAL_16BF, transposed = TRANSPOSED, bias = EPILOGUE_BIAS;
+    const struct gemm_args *a = &p->of;
+    int type = a->fp16 ? REAL_16F : REAL_16BF, bias = EPILOGUE_BIAS;
+    int turn = a->across ? 0 : TRANSPOSED;
+    uint64_t high = a->across ? a->outs : a->in, wide = a->across ? a->in : a->outs;
     int bad = lib->desc_new(&p->desc, COMPUTE_32F, REAL_32F);
 
-    bad = bad ? bad : lib->desc_set(p->desc, DESC_TRANS_A, &transposed, sizeof transposed);
+    bad = bad ? bad : lib->desc_set(p->desc, DESC_TRANS_A, &turn, sizeof turn);
     if (!bad && p->biased)
         bad = lib->desc_set(p->desc, DESC_EPILOGUE, &bias, sizeof bias);
     if (!bad && p->biased)
         bad = lib->desc_set(p->desc, DESC_BIAS_TYPE, &type, sizeof type);
-    bad = bad ? bad : lib->layout_new(&p->a, type, p->in, p->outs, p->in);
-    bad = bad ? bad : lib->layout_new(&p->b, type, p->in, p->rows, p->in);
-    return bad ? bad
-               : lib->layout_new(&p->d, p->wide ? REAL_32F : type, p->outs, p->rows, p->stride);
+    bad = bad ? bad : lib->layout_new(&p->a, type, high, wide, (int64_t)high);
+    bad = bad ? bad : lib->layout_new(&p->b, type, a->in, a->rows, a->x_stride);
+    bad = bad ? bad
+              : lib->layout_new(&p->d, a->wide ? REAL_32F : type, a->outs, a->rows, a->stride);
+    bad = bad ? bad : repeat(lib, p->a, a, a->w_step);
+    bad = bad ? bad : repeat(lib, p->b, a, a->x_step);
+    return bad ? bad : repeat(lib, p->d, a, a->out_step);
 }
 
 int choose(struct gemm_state *s, struct plan *p)
@@ -204,8 +242,8 @@ int choose(struct gemm_state *s, struct plan *p)
 
     memset(&h, 0, sizeof h);
     bad = bad ? bad
-              : s->lib.preference_set(preference, PREFERENCE_WORK_BYTES, &p->work_bytes,
-                                      sizeof p->work_bytes);
+              : s->lib.preference_set(preference, PREFERENCE_WORK_BYTES, &p->of.work_bytes,
+                                      sizeof p->of.work_bytes);
     for (int i = 0; i < 4 && !bad; i++)
         bad = s->lib.preference_set(preference, PREFERENCE_ALIGN_A + i, &alignment,
                                     sizeof alignment);
@@ -224,10 +262,10 @@ int choose(struct gemm_state *s, struct plan *p)
 enum device_status plan_of(void *self, struct gemm_state *s, const struct gemm_args *a,
                            struct plan **out)
 {
-    uint32_t stride = a->stride ? a->stride : a->outs;
+    const struct gemm_args of = shape_of(a);
 
     for (uint32_t i = 0; i < s->n_plans; i++)
-        if (describes(&s->plans[i], a, stride)) {
+        if (describes(&s->plans[i], &of) && s->plans[i].biased == (a->bias != NULL)) {
             *out = &s->plans[i];
             return DEVICE_OK;
         }
@@ -235,13 +273,7 @@ enum device_status plan_of(void *self, struct gemm_state *s, const struct gemm_a
     s->next = (s->next + 1) % PLANS;
     s->n_plans += s->n_plans < PLANS;
     drop(s, p);
-    p->rows = a->rows;
-    p->outs = a->outs;
-    p->in = a->in;
-    p->stride = stride;
-    p->work_bytes = a->work_bytes;
-    p->fp16 = a->fp16;
-    p->wide = a->wide;
+    p->of = of;
     p->biased = a->bias != NULL;
     int bad = describe(&s->lib, p);
     if (!bad && p->biased) /* its alignment matters to the choice */

@@ -32,16 +32,33 @@ static float dot(const float *a, const float *b, uint32_t n)
     return sum;
 }
 
-static void multiply(const struct gemm_args *a, const float *x, float *w)
+/* Column n of the weights. */
+static void column(const struct gemm_args *a, const uint16_t *w, uint32_t n, float *to)
+{
+    if (!a->across) {
+        widen(to, w + (uint64_t)n * a->in, a->in, a->fp16);
+        return;
+    }
+    for (uint32_t k = 0; k < a->in; k++)
+        to[k] = from_16(w[(uint64_t)k * a->outs + n], a->fp16);
+}
+
+/* One of the products; room: a row of x times rows, and a column of weights. */
+static void multiply(const struct gemm_args *a, float *room)
 {
     uint64_t stride = a->stride ? a->stride : a->outs;
+    uint64_t x_stride = a->x_stride ? a->x_stride : a->in;
+    float *w = room + (uint64_t)a->rows * a->in;
     const uint16_t *bias = a->bias;
 
+    for (uint32_t r = 0; r < a->rows; r++)
+        widen(room + (uint64_t)r * a->in, (const uint16_t *)a->x + r * x_stride, a->in,
+              a->fp16);
     for (uint32_t n = 0; n < a->outs; n++) {
         float b = bias ? from_16(bias[n], a->fp16) : 0;
-        widen(w, (const uint16_t *)a->w + (uint64_t)n * a->in, a->in, a->fp16);
+        column(a, a->w, n, w);
         for (uint32_t r = 0; r < a->rows; r++) {
-            float sum = dot(x + (uint64_t)r * a->in, w, a->in) + b;
+            float sum = dot(room + (uint64_t)r * a->in, w, a->in) + b;
             uint64_t at = r * stride + n;
             if (a->wide)
                 ((float *)a->out)[at] = sum;
@@ -55,14 +72,26 @@ static void multiply(const struct gemm_args *a, const float *x, float *w)
 static bool touched(struct host_device *d, const struct gemm_args *a)
 {
     uint64_t stride = a->stride ? a->stride : a->outs, width = a->wide ? 4 : 2;
+    uint64_t x_stride = a->x_stride ? a->x_stride : a->in;
+    const char *x = a->x;
     char *row = a->out;
-    bool ok = host_touch(d, a->x, 2 * (uint64_t)a->rows * a->in, false) &&
-              host_touch(d, a->w, 2 * (uint64_t)a->outs * a->in, false) &&
+    bool ok = host_touch(d, a->w, 2 * (uint64_t)a->outs * a->in, false) &&
               (!a->bias || host_touch(d, a->bias, 2 * (uint64_t)a->outs, false));
 
-    for (uint32_t r = 0; ok && r < a->rows; r++, row += stride * width)
-        ok = host_touch(d, row, width * a->outs, true);
+    for (uint32_t r = 0; ok && r < a->rows; r++, row += stride * width, x += 2 * x_stride)
+        ok = host_touch(d, x, 2 * (uint64_t)a->in, false) &&
+             host_touch(d, row, width * a->outs, true);
     return ok;
+}
+
+static struct gemm_args product_of(const struct gemm_args *a, uint32_t i)
+{
+    struct gemm_args one = *a;
+
+    one.x = (const uint16_t *)a->x + i * a->x_step;
+    one.w = (const uint16_t *)a->w + i * a->w_step;
+    one.out = (char *)a->out + (a->wide ? 4 : 2) * i * a->out_step;
+    return one;
 }
 
 enum device_status cpu_gemm(void *self, const void *args)
@@ -70,19 +99,25 @@ enum device_status cpu_gemm(void *self, const void *args)
     const struct gemm_args *a = args;
     struct host_device *d = self;
     uint64_t n = (uint64_t)a->rows * a->in;
-    float *x;
+    uint32_t products = a->products ? a->products : 1;
+    float *room = malloc((size_t)(n + a->in) * sizeof *room);
+    enum device_status s = room ? DEVICE_OK : DEVICE_OUT_OF_MEMORY;
 
-    if (!touched(d, a))
-        return host_refuse(self, DEVICE_FAULT,
-                           "gemm: an operand lies outside of every allocation");
-    x = malloc((size_t)(n + a->in) * sizeof *x);
-    if (!x)
-        return host_refuse(self, DEVICE_OUT_OF_MEMORY, "out of host memory");
-    widen(x, a->x, n, a->fp16);
-    multiply(a, x, x + n);
-    free(x);
-    d->tally.issued.tensor_flop += 2 * n * a->outs;
-    d->tally.issued.useful_flop += 2 * n * a->outs;
+    if (!room)
+        return host_refuse(self, s, "out of host memory");
+    for (uint32_t i = 0; i < products && s == DEVICE_OK; i++) {
+        struct gemm_args one = product_of(a, i);
+        if (touched(d, &one))
+            multiply(&one, room);
+        else
+            s = host_refuse(self, DEVICE_FAULT,
+                            "gemm: an operand lies outside of every allocation");
+    }
+    free(room);
+    if (s != DEVICE_OK)
+        return s;
+    d->tally.issued.tensor_flop += 2 * n * a->outs * products;
+    d->tally.issued.useful_flop += 2 * n * a->outs * products;
     d->tally.launches++;
-    return DEVICE_OK;
+    return s;
 }

@@ -139,6 +139,20 @@ static void refusals(void **state)
     a.bias = a.w;
     kk_refused(k, gemm_run(k->d, &a), "gemm: fp32 results have no bias");
     a = o.a;
+    a.x_stride = 20;
+    kk_refused(k, gemm_run(k->d, &a),
+               "gemm: rows of x are a multiple of 8 elements apart, at least their length");
+    a = o.a;
+    a.w_step = 4;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: weights and steps are a multiple of 8 elements");
+    a = o.a;
+    a.out_step = 18;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: weights and steps are a multiple of 8 elements");
+    a = o.a;
+    a.products = 2;
+    a.bias = a.w;
+    kk_refused(k, gemm_run(k->d, &a), "gemm: several products have no bias");
+    a = o.a;
     a.outs = 1u << 31;
     kk_refused(k, gemm_run(k->d, &a), "gemm: at most 2^31 - 1 rows and columns");
     if (!kk_on_cpu())
@@ -150,9 +164,55 @@ static void refusals(void **state)
                         "gemm: an operand lies outside of every allocation");
 }
 
+/* Several products at once, as MLA has one a head: rows of x and of the result that are parts
+ * of wider ones, and weights the other way round. */
+static void several(void **state)
+{
+    struct kk *k = *state;
+    enum { PRODUCTS = 3, ROWS = 2, OUTS = 16, IN = 24, X_STRIDE = 104, STRIDE = 80 };
+
+    for (int across = 0; across < 2; across++) {
+        struct gemm_args a = {.rows = ROWS,
+                              .outs = OUTS,
+                              .in = IN,
+                              .stride = STRIDE,
+                              .x_stride = X_STRIDE,
+                              .across = across,
+                              .products = PRODUCTS,
+                              .x_step = 32,
+                              .w_step = 2 * OUTS * IN,
+                              .out_step = OUTS + 8,
+                              .w_tag = TAG_WEIGHTS};
+        double *x, *w;
+        uint16_t out[ROWS * STRIDE];
+        struct tally want = {.launches = 1};
+        a.x = random_16(k, TAG_ACTIVATION, ROWS * X_STRIDE, false, &x);
+        a.w = random_16(k, TAG_WEIGHTS, PRODUCTS * 2 * OUTS * IN, false, &w);
+        a.out = kk_new(k, TAG_ACTIVATION, sizeof out);
+        device_tally_reset(k->d);
+        kk_ok(k, gemm_run(k->d, &a));
+        gemm_traffic(&a, &want.issued);
+        memcpy(want.unique_read_bytes, want.issued.read_bytes, sizeof want.unique_read_bytes);
+        memcpy(want.unique_written_bytes, want.issued.written_bytes,
+               sizeof want.unique_written_bytes);
+        kk_tally(k, &want);
+        kk_get(k, out, a.out, sizeof out);
+        for (uint32_t i = 0; i < PRODUCTS * ROWS * OUTS; i++) {
+            uint32_t p = i / ROWS / OUTS, r = i / OUTS % ROWS, n = i % OUTS;
+            double sum = 0, got = ks_bf16(out[r * STRIDE + p * (OUTS + 8) + n]);
+            for (uint32_t j = 0; j < IN; j++)
+                sum += x[r * X_STRIDE + p * 32 + j] *
+                       w[p * 2 * OUTS * IN + (across ? j * OUTS + n : n * IN + j)];
+            assert_true(fabs(got - sum) <= fabs(sum) * ldexp(1, -8) + 1e-4);
+        }
+        assert_int_equal(out[OUTS], 0xffff);
+        assert_int_equal(out[STRIDE - 1], 0xffff);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {kk_test(products), kk_test(refusals)};
+    const struct CMUnitTest tests[] = {kk_test(products), kk_test(several), kk_test(refusals)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@ struct setting {
     uint32_t page, group, residual;
     uint32_t hidden, window, sinks;
     bool lse, ragged, scaled;
+    uint32_t chosen;  /* tokens of a selection; 0: none */
     bool varied;      /* other sequences: other chunks and offsets, down to 0 */
     bool unstored;    /* the chunk's own rows are not in the cache */
     uint32_t stretch; /* tokens that see each other (chunk_tokens) */
@@ -23,6 +24,7 @@ struct fixture {
     struct ks s;
     struct prefill_args a;
     uint32_t *first, *offset;
+    uint32_t *bits; /* of a selection, or NULL */
     uint16_t *q_bits;
     double *q, *want, *naive, *want_lse, *naive_lse; /* [rows][q_heads][dim] */
     double *slopes, *learned;                        /* [q_heads], or NULL */
@@ -68,7 +70,7 @@ static uint64_t slot_of(const struct fixture *f, uint32_t sequence, uint32_t hea
 }
 
 /* The rule, token by token. */
-static bool sees(const struct fixture *f, uint64_t slot, uint32_t i, uint32_t token)
+static bool reaches(const struct fixture *f, uint64_t slot, uint32_t i, uint32_t token)
 {
     const struct prefill_args *a = &f->a;
     int64_t end = (int64_t)f->offset[slot] + i + 1 - a->hidden_tokens;
@@ -77,6 +79,15 @@ static bool sees(const struct fixture *f, uint64_t slot, uint32_t i, uint32_t to
         return false;
     return token < f->s.lengths[slot] && token < end &&
            (!a->window_tokens || token >= end - a->window_tokens || token < a->sink_tokens);
+}
+
+/* And is among those chosen for it; not ragged. */
+static bool sees(const struct fixture *f, uint64_t slot, uint32_t i, uint32_t token)
+{
+    uint64_t row = f->bits ? f->first[slot] + (uint64_t)i : 0;
+
+    return reaches(f, slot, i, token) &&
+           (!f->bits || f->bits[row * f->a.chosen_words + token / 32] >> token % 32 & 1);
 }
 
 struct query {
@@ -160,6 +171,27 @@ static void queries(struct kk *k, struct fixture *f)
     f->a.q = kk_put(k, TAG_ACTIVATION, f->q_bits, 2 * n);
 }
 
+/* For each row as many tokens as asked for, of those it reaches. */
+static void choose(struct kk *k, uint32_t n, struct fixture *f)
+{
+    uint32_t words = (f->s.tokens + 31) / 32 + 1;
+
+    f->a.chosen_words = words;
+    f->a.chosen_tokens = n;
+    f->bits = ARENA_NEW(k->a, uint32_t, f->rows * words);
+    for (uint32_t s = 0; s < f->s.c.sequences; s++)
+        for (uint32_t i = 0; i < f->first[s + 1] - f->first[s]; i++) {
+            uint32_t *bits = f->bits + (size_t)(f->first[s] + i) * words;
+            uint32_t end = f->offset[s] + i + 1 - f->a.hidden_tokens;
+            for (uint32_t j = 0; j < n && j < end;) {
+                uint32_t at = (uint32_t)rng_below(&k->rng, end);
+                j += !(bits[at / 32] >> at % 32 & 1);
+                bits[at / 32] |= 1u << at % 32;
+            }
+        }
+    f->a.chosen = kk_put(k, TAG_WORK, f->bits, f->rows * words * 4);
+}
+
 /* Slopes as those of ALiBi, a geometric sequence; sinks about as large as scores. */
 static void extras(struct kk *k, const struct setting *o, struct fixture *f)
 {
@@ -213,6 +245,8 @@ static void build(struct kk *k, const struct setting *o, struct fixture *f)
         ks_upload(k, s, value);
     }
     f->a.c = s->c;
+    if (o->chosen)
+        choose(k, o->chosen, f);
     extras(k, o, f);
     queries(k, f);
     references(k, f);
@@ -265,7 +299,7 @@ static void accurate_lse(struct kk *k, struct fixture *f)
 static bool is_seen(const struct fixture *f, uint32_t sequence, uint64_t slot, uint32_t token)
 {
     for (uint32_t i = 0; i < f->first[sequence + 1] - f->first[sequence]; i++)
-        if (sees(f, slot, i, token))
+        if (reaches(f, slot, i, token))
             return true;
     return false;
 }
@@ -336,6 +370,7 @@ static void counted(struct kk *k, const struct fixture *f)
     assert_true(got.unique_read_bytes[TAG_ACTIVATION] <= heads * c->k.dim * 2);
     want.unique_read_bytes[TAG_TABLES] = got.unique_read_bytes[TAG_TABLES];
     want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
+    want.unique_read_bytes[TAG_WORK] = got.unique_read_bytes[TAG_WORK];
     if (kk_seen(k, &got))
         kt_u64(got.issued.conversions, want.issued.conversions);
     kk_tally(k, &want);
@@ -426,6 +461,21 @@ static void visible(void **state)
          .lse = true},
         {STORE_INT8, STORE_INT8, 128, 0, 2, 4, 8, 20, 60, .page = 16, .ragged = true,
          .scaled = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
+/* Of what a query reaches it sees only what was chosen. */
+static void chosen(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 192, 128, 1, 4, 4, 70, 0, .page = 1, .chosen = 16},
+        {STORE_BF16, STORE_BF16, 64, 0, 2, 1, 4, 50, 60, .page = 16, .chosen = 9,
+         .varied = true, .lse = true},
+        {STORE_BF16, STORE_BF16, 256, 0, 1, 1, 2, 40, 40, .page = 16, .chosen = 20},
+        {STORE_FP16, STORE_FP16, 256, 0, 1, 1, 2, 40, 20, .page = 16, .chosen = 20},
+        {STORE_FP16, STORE_FP16, 64, 0, 1, 1, 2, 40, 20, .page = 16, .chosen = 20, .hidden = 1},
     };
 
     RUN_ALL(*state, all);
@@ -565,6 +615,10 @@ static void refuses(void **state)
         a.c.k.store = bad[i].store;
         kk_refused(k, prefill_run(k->d, &a), bad[i].why);
     }
+    f.a.chosen = f.s.c.table;
+    kk_refused(k, prefill_run(k->d, &f.a),
+               "prefill: a selection of at least one token, and no window");
+    f.a.chosen = NULL;
     f.a.cap = -1;
     kk_refused(k, prefill_run(k->d, &f.a), "prefill: the cap must not be below 0");
     f.a.cap = 0;
@@ -577,7 +631,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         kk_test(heads),       kk_reversed(heads), kk_test(lengths), kk_test(visible),
         kk_reversed(visible), kk_test(formats),   kk_test(chunked), kk_test(refuses),
-        kk_test(bent),        kk_reversed(bent),
+        kk_test(bent),        kk_reversed(bent),  kk_test(chosen),  kk_reversed(chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,7 +144,7 @@ static struct built build(const struct matrix_row *row)
 
 static void matrix_kernels(void **state)
 {
-    static const char *const checks[] = {"append", "decode", "prefill"};
+    static const char *const checks[] = {"append", "decode", "prefill", "index"};
     struct kt *t = *state;
     size_t n;
     const struct matrix_row *rows = matrix_rows(t->a, &n);
@@ -152,7 +152,8 @@ static void matrix_kernels(void **state)
     assert_true(n >= 40);
     for (size_t i = 0; i < n; i++) {
         struct built b = build(&rows[i]);
-        for (size_t c = 0; c < 3; c++) {
+        bool indexed = strstr(rows[i].spec, "indexer:") != NULL;
+        for (size_t c = 0; c < 3 + (size_t)indexed; c++) {
             struct findings f = run_check(b.k->arena, checks[c], &b.s, 0);
             all_passed(&f);
         }
@@ -169,7 +170,8 @@ static void matrix_acts(void **state)
 
     for (size_t i = 0; i < n; i++) {
         struct built b = build(&rows[i]);
-        bool drops = false, asked = strstr(rows[i].spec, "eviction:") != NULL;
+        bool drops = false, asked = strstr(rows[i].spec, "eviction:") != NULL ||
+                                    strstr(rows[i].spec, "indexer:") != NULL;
         for (uint32_t r = 0; r < b.s.layout->n_rows; r++) {
             const struct cache_row *row = &b.s.layout->rows[r];
             drops |= row->readers &&
@@ -344,8 +346,9 @@ static void waived(const char *yaml, const char *check, const char *reason)
 static void waivers(void **state)
 {
     (void)state;
-    waived("model: DeepSeek-V3\nhardware: {gpu: h100, count: 16}\nparallel: {tp: 16}\n",
-           "decode", "no kernel reads latents (MLA)");
+    waived("model: DeepSeek-V3\nhardware: {gpu: h100, count: 16}\nparallel: {tp: 16}\ncache: "
+           "{format: nvfp4_ds_mla}\n",
+           "decode", "no kernel has this storage format");
     waived(GQA LOAD "cache: {format: q8_0}\n", "append", "no kernel has this storage format");
     waived(GQA LOAD "cache: {k: kivi4, v: bf16}\n", "decode",
            "the kernels have KIVI for K and V together only");

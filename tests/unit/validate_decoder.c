@@ -348,8 +348,6 @@ static void refused(void **state)
         {"model: {layers: 4, " MODEL "}\n" REST
          "cache: {eviction: {scheme: h2o, heavy: 4, recent: 4}, sharing: {scheme: lckv, warmup: 2}}\n",
          "a cache that drops rows in decode under a masked diagonal is not run"},
-        {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, mla: {kv_lora_rank: 32, nope_dim: 16, rope_dim: 16, v_dim: 16}}\n" REST,
-         "no kernel reads latents (MLA)"},
         {"model: {layers: 4, output_gate: true, v_head_dim: 32, " MODEL "}\n" REST,
          "gates and shared projections are for K and V of one width"},
         {"model: {layers: 4, output_gate: true, head_gate: true, " MODEL "}\n" REST,

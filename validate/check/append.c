@@ -3,6 +3,7 @@
  * KIVI writes a token in full precision first and packs it later, K a whole group of tokens at
  * a time, so that it is counted over one turn of its residual. */
 #include "kernels/append.h"
+#include "kernels/latent_rows.h"
 
 #include "validate/count.h"
 
@@ -57,6 +58,9 @@ static enum device_status prepare(struct append_case *x)
                           .sequences = COUNT_SEQUENCES,
                           .room = x->stored + x->steps + PAGE_TOKENS,
                           .page_tokens = PAGE_TOKENS};
+    uint64_t width = (uint64_t)COUNT_SEQUENCES * r->stored_heads;
+    uint32_t v_dim = r->stream == STREAM_LATENT ? r->rope_dim : r->v_dim;
+    uint32_t k_dim = r->stream == STREAM_LATENT ? r->k_dim - r->rope_dim : r->k_dim;
     enum device_status s = paged_open(d, a, &in, &x->rng, &x->store);
     uint32_t places;
 
@@ -70,11 +74,9 @@ static enum device_status prepare(struct append_case *x)
     x->index = ARENA_NEW(a, uint32_t, places);
     for (uint32_t i = 0; i < COUNT_SEQUENCES; i++)
         x->sequence[i] = i;
-    s = paged_random(d, a, &x->rng, (uint64_t)COUNT_SEQUENCES * r->stored_heads * r->k_dim,
-                     &x->args.k);
-    if (s == DEVICE_OK)
-        s = paged_random(d, a, &x->rng, (uint64_t)COUNT_SEQUENCES * r->stored_heads * r->v_dim,
-                         &x->args.v);
+    s = paged_random(d, a, &x->rng, width * k_dim, &x->args.k);
+    if (s == DEVICE_OK && v_dim)
+        s = paged_random(d, a, &x->rng, width * v_dim, &x->args.v);
     if (s == DEVICE_OK)
         s = paged_put(d, TAG_TABLES, x->sequence, COUNT_SEQUENCES * sizeof *x->sequence,
                       &x->args.sequence);
@@ -91,6 +93,26 @@ static enum device_status pack(struct append_case *x, bool value, uint32_t first
 
     pack_traffic(&p, &x->formula);
     return s;
+}
+
+/* The rows of K and V, or latents: a latent and its rope part are what append_args has as two
+ * sides. Keys of an indexer are latents without one. */
+static enum device_status store_rows(struct append_case *x)
+{
+    const struct append_args *a = &x->args;
+    struct latent_append_args l = {.c = a->c,
+                                   .latent = a->k,
+                                   .position = a->v,
+                                   .rows = a->rows,
+                                   .sequence = a->sequence,
+                                   .index = a->index};
+    bool latent = x->c->row.stream != STREAM_KV;
+
+    if (latent)
+        latent_append_traffic(&l, &x->formula);
+    else
+        append_traffic(a, x->sequence, x->index, x->store.lengths, &x->formula);
+    return latent ? latent_append_run(x->in->device, &l) : append_run(x->in->device, a);
 }
 
 /* One token of every sequence, as append.h says for KIVI. */
@@ -111,8 +133,7 @@ static enum device_status step(struct append_case *x, uint32_t at)
         s = device_upload(d, (void *)(uintptr_t)p->view.lengths, p->lengths,
                           p->lists * sizeof *p->lengths);
     if (s == DEVICE_OK)
-        s = append_run(d, &x->args);
-    append_traffic(&x->args, x->sequence, x->index, p->lengths, &x->formula);
+        s = store_rows(x);
     if (s == DEVICE_OK && kivi && (at + 1) % residual == 0)
         s = pack(x, false, at + 1 - residual, residual);
     return s;

@@ -2,7 +2,7 @@
  * the K and V bytes it reads and the FLOPs of its products are the planner's, and what the
  * kernel issues is its own formula. The source is another layer's cache where the sharing map
  * says so; it holds what retention has left of the prompt. */
-#include "kernels/decode.h"
+#include "kernels/latent.h"
 
 #include <math.h>
 
@@ -19,7 +19,7 @@ struct decode_case {
     struct findings *out;
     struct rng rng;
     struct paged store;
-    struct decode_args args;
+    struct latent_args args; /* of K and V: what it has in common with latents */
     uint64_t stored, length; /* rows before the step; what the kernel gets */
     uint64_t *rows;          /* of heads, run so far */
 };
@@ -44,7 +44,7 @@ static void lengths(struct decode_case *x)
 
     x->stored = row_stored_tokens(&x->c->source, s->prompt, s->decoded);
     x->length = x->stored + (r->diagonal_masked ? 0 : 1);
-    if (r->select_tokens && x->length > r->select_tokens)
+    if (r->select_tokens && r->stream == STREAM_KV && x->length > r->select_tokens)
         x->length = r->select_tokens;
 }
 
@@ -74,6 +74,23 @@ static const char *refuses(const struct decode_case *x)
     return bad;
 }
 
+/* Rows of latents that an indexer may have chosen, for every sequence the same. */
+static enum device_status choose(struct decode_case *x)
+{
+    const struct cache_row *r = &x->c->reader;
+    uint32_t n = (uint32_t)r->select_tokens;
+    uint32_t *rows;
+
+    if (r->stream != STREAM_LATENT || !n || n >= x->length)
+        return DEVICE_OK;
+    rows = ARENA_NEW(x->out->arena, uint32_t, (size_t)COUNT_SEQUENCES * n);
+    for (uint32_t i = 0; i < COUNT_SEQUENCES * n; i++)
+        rows[i] = (uint32_t)(i % n * x->length / n);
+    x->args.chosen_tokens = x->args.chosen_stride = n;
+    return paged_put(x->in->device, TAG_TABLES, rows, 4 * (uint64_t)COUNT_SEQUENCES * n,
+                     &x->args.chosen);
+}
+
 static enum device_status prepare(struct decode_case *x)
 {
     struct device *d = x->in->device;
@@ -84,6 +101,8 @@ static enum device_status prepare(struct decode_case *x)
                           .room = (uint32_t)x->length + PAGE_TOKENS,
                           .page_tokens = PAGE_TOKENS};
     uint64_t rows = (uint64_t)COUNT_SEQUENCES * r->q_heads;
+    uint32_t q_dim = r->stream == STREAM_LATENT ? r->value_dim : x->c->source.k_dim;
+    struct decode_args *of = &x->args.of;
     enum device_status s = paged_open(d, a, &in, &x->rng, &x->store);
     void *p = NULL;
 
@@ -91,17 +110,24 @@ static enum device_status prepare(struct decode_case *x)
         s = paged_lengths(d, &x->store, (uint32_t)x->length, &x->rng);
     if (s != DEVICE_OK)
         return s;
-    x->args = (struct decode_args){.c = x->store.view,
-                                   .q_heads = r->q_heads,
-                                   .splits = x->length > SPLIT_TOKENS ? SPLITS : 1,
-                                   .window_tokens = (uint32_t)window_of(x),
-                                   .scale = 1.0f / sqrtf((float)r->score_dim)};
-    s = paged_random(d, a, &x->rng, rows * x->store.view.k.dim, &x->args.q);
+    *of = (struct decode_args){.c = x->store.view,
+                               .q_heads = r->q_heads,
+                               .splits = x->length > SPLIT_TOKENS ? SPLITS : 1,
+                               .window_tokens = (uint32_t)window_of(x),
+                               .scale = 1.0f / sqrtf((float)r->score_dim)};
+    if (r->stream == STREAM_LATENT)
+        of->c.v.dim = r->value_dim;
+    x->args.rope_stride = x->c->source.rope_dim;
+    s = choose(x);
     if (s == DEVICE_OK)
-        s = device_alloc(d, 2 * rows * x->store.view.v.dim, TAG_ACTIVATION, &x->args.out);
-    if (s == DEVICE_OK && x->args.splits > 1)
-        s = device_alloc(d, decode_work_bytes(&x->args), TAG_WORK, &p);
-    x->args.work = p;
+        s = paged_random(d, a, &x->rng, rows * q_dim, &of->q);
+    if (s == DEVICE_OK && x->args.rope_stride)
+        s = paged_random(d, a, &x->rng, rows * x->args.rope_stride, &x->args.rope);
+    if (s == DEVICE_OK)
+        s = device_alloc(d, 2 * rows * of->c.v.dim, TAG_ACTIVATION, &of->out);
+    if (s == DEVICE_OK && of->splits > 1)
+        s = device_alloc(d, decode_work_bytes(of), TAG_WORK, &p);
+    of->work = p;
     return s;
 }
 
@@ -127,7 +153,10 @@ static void compare(const struct decode_case *x, const struct tally *got)
     uint64_t bytes, flop;
 
     predict(x, &bytes, &flop);
-    decode_traffic(&x->args, x->store.lengths, &formula);
+    if (x->c->source.stream == STREAM_LATENT)
+        latent_traffic(&x->args, x->store.lengths, &formula);
+    else
+        decode_traffic(&x->args.of, x->store.lengths, &formula);
     (void)finding_equal(x->out, like(x, "bytes read", QUANTITY_BYTES), COUNT_SEQUENCES * bytes,
                         count_kv(got->unique_read_bytes));
     (void)finding_equal(x->out, like(x, "products", QUANTITY_FLOP), COUNT_SEQUENCES * flop,
@@ -152,7 +181,8 @@ static enum device_status run_class(struct decode_case *x)
     s = prepare(x);
     device_tally_reset(d);
     if (s == DEVICE_OK)
-        s = decode_run(d, &x->args);
+        s = x->c->source.stream == STREAM_LATENT ? latent_run(d, &x->args)
+                                                 : decode_run(d, &x->args.of);
     s = count_settle(d, s, &got);
     if (s == DEVICE_OK)
         compare(x, &got);
@@ -169,7 +199,8 @@ static enum device_status run(const struct check_in *in, struct findings *out)
     for (uint32_t i = 0; i < fold->n_reads && s == DEVICE_OK; i++) {
         struct decode_case x = {
             .in = in, .c = &fold->reads[i], .out = out, .rows = &rows, .rng = {in->seed + i}};
-        s = run_class(&x);
+        if (x.c->reader.stream != STREAM_INDEX) /* `index` has those */
+            s = run_class(&x);
     }
     return s;
 }

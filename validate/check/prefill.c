@@ -2,6 +2,7 @@
  * the FLOPs of its causal products and the K and V bytes it reads are the planner's, and what
  * the kernel issues is its own formula. What a prompt keeps afterwards does not matter here:
  * its queries see all of it, or their window. */
+#include "kernels/latent_rows.h"
 #include "kernels/prefill.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ struct prefill_case {
     struct rng rng;
     struct paged store;
     struct prefill_args args;
+    struct latent_unpack_args unpack; /* of the first sequence; latents alone */
     uint32_t tokens;
     uint32_t *first, *offset; /* host copies */
 };
@@ -41,7 +43,7 @@ static const char *refuses(const struct prefill_case *x)
 
     if (!bad && source->k_format.residual != RESIDUAL_NONE)
         bad = "a prompt attends before KIVI packs it";
-    if (!bad &&
+    if (!bad && source->stream == STREAM_KV &&
         (r->prefill_score_dim != source->k_dim || r->prefill_value_dim != source->v_dim))
         bad = "no kernel attends over other widths than are stored";
     return bad;
@@ -62,6 +64,71 @@ static enum device_status tables(struct prefill_case *x)
     if (s == DEVICE_OK)
         s = paged_put(d, TAG_TABLES, x->offset, x->store.lists * sizeof *x->offset,
                       &x->args.offset);
+    return s;
+}
+
+static bool is_latent(const struct prefill_case *x)
+{
+    return x->c->source.stream == STREAM_LATENT;
+}
+
+/* Keys and values as products make them of latents: for every head, a page a sequence. */
+static enum device_status expanded(struct prefill_case *x)
+{
+    struct device *d = x->in->device;
+    const struct cache_row *r = &x->c->reader;
+    uint32_t pages[COUNT_SEQUENCES];
+    uint64_t rows = (uint64_t)COUNT_SEQUENCES * x->tokens;
+    bool fp16 = x->store.view.k.store == STORE_FP16;
+    struct cache_view c = {.sequences = COUNT_SEQUENCES,
+                           .heads = r->q_heads,
+                           .page_tokens = x->tokens,
+                           .max_pages = 1,
+                           .lengths = x->store.view.lengths};
+    enum device_status s;
+
+    c.k = c.v = (struct cache_side){.store = fp16 ? STORE_FP16 : STORE_BF16};
+    c.k.dim = r->prefill_score_dim;
+    c.v.dim = r->prefill_value_dim;
+    for (uint32_t i = 0; i < COUNT_SEQUENCES; i++)
+        pages[i] = i;
+    x->unpack = (struct latent_unpack_args){
+        .c = x->store.view, .rows = x->tokens, .heads = r->q_heads, .stride = c.k.dim};
+    x->unpack.rows -= r->diagonal_masked; /* nobody sees the last one */
+    x->unpack.c.sequences = 1;
+    s = paged_put(d, TAG_TABLES, pages, sizeof pages, &c.table);
+    if (s == DEVICE_OK)
+        s = paged_random(d, x->out->arena, &x->rng, rows * r->q_heads * c.k.dim, &c.k.codes);
+    if (s == DEVICE_OK)
+        s = paged_random(d, x->out->arena, &x->rng, rows * r->q_heads * c.v.dim, &c.v.codes);
+    if (s == DEVICE_OK)
+        s = device_alloc(d, 2 * (uint64_t)x->tokens * r->value_dim, TAG_ACTIVATION,
+                         &x->unpack.latent);
+    x->unpack.keys = c.k.codes;
+    x->args.c = c;
+    return s;
+}
+
+/* Of what they reach, queries see the first rows as though they had been chosen. */
+static enum device_status choose(struct prefill_case *x)
+{
+    const struct cache_row *r = &x->c->reader;
+    uint32_t n = (uint32_t)r->select_tokens, words = (x->tokens + 31) / 32;
+    uint32_t *bits = ARENA_NEW(x->out->arena, uint32_t, words);
+    struct device *d = x->in->device;
+    void *p = NULL;
+    enum device_status s;
+
+    if (!is_latent(x) || !n || n >= x->tokens)
+        return DEVICE_OK;
+    for (uint32_t i = 0; i < n; i++)
+        bits[i / 32] |= 1u << i % 32;
+    s = device_alloc(d, 4 * (uint64_t)COUNT_SEQUENCES * x->tokens * words, TAG_WORK, &p);
+    for (uint32_t i = 0; i < COUNT_SEQUENCES * x->tokens && s == DEVICE_OK; i++)
+        s = device_upload(d, (uint32_t *)p + (size_t)i * words, bits, 4 * (uint64_t)words);
+    x->args.chosen = p;
+    x->args.chosen_words = words;
+    x->args.chosen_tokens = n;
     return s;
 }
 
@@ -93,10 +160,14 @@ static enum device_status prepare(struct prefill_case *x)
                                     .chunk_tokens = chunks ? (uint32_t)r->window_tokens : 0,
                                     .scale = 1.0f / sqrtf((float)r->prefill_score_dim)};
     s = tables(x);
+    if (s == DEVICE_OK && is_latent(x))
+        s = expanded(x);
     if (s == DEVICE_OK)
-        s = paged_random(d, a, &x->rng, rows * x->store.view.k.dim, &x->args.q);
+        s = choose(x);
     if (s == DEVICE_OK)
-        s = device_alloc(d, 2 * rows * x->store.view.v.dim, TAG_ACTIVATION, &x->args.out);
+        s = paged_random(d, a, &x->rng, rows * x->args.c.k.dim, &x->args.q);
+    if (s == DEVICE_OK)
+        s = device_alloc(d, 2 * rows * x->args.c.v.dim, TAG_ACTIVATION, &x->args.out);
     return s;
 }
 
@@ -118,6 +189,31 @@ static void predict(const struct prefill_case *x, uint64_t *bytes, uint64_t *flo
     *flop = (uint64_t)(t.flop[OP_SCORES] + t.flop[OP_VALUES]);
 }
 
+/* Latents are read back from the cache, one sequence after the other. */
+static enum device_status launch(struct prefill_case *x)
+{
+    struct latent_unpack_args u = x->unpack;
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t i = 0; is_latent(x) && i < COUNT_SEQUENCES && s == DEVICE_OK; i++) {
+        s = latent_unpack_run(x->in->device, &u);
+        u.c.table += u.c.max_pages;
+    }
+    return s == DEVICE_OK ? prefill_run(x->in->device, &x->args) : s;
+}
+
+/* What is expanded is no cache: its bytes are activations. */
+static void formula_of(const struct prefill_case *x, struct traffic *t)
+{
+    prefill_traffic(&x->args, x->first, x->offset, x->store.lengths, t);
+    if (!is_latent(x))
+        return;
+    t->read_bytes[TAG_ACTIVATION] += t->read_bytes[TAG_K] + t->read_bytes[TAG_V];
+    t->read_bytes[TAG_K] = t->read_bytes[TAG_V] = 0;
+    for (uint32_t i = 0; i < COUNT_SEQUENCES; i++)
+        latent_unpack_traffic(&x->unpack, t);
+}
+
 static void compare_bytes(const struct prefill_case *x, uint64_t bytes, const struct tally *got)
 {
     (void)finding_equal(x->out, like(x, "bytes read", QUANTITY_BYTES), COUNT_SEQUENCES * bytes,
@@ -130,7 +226,7 @@ static void compare(const struct prefill_case *x, const struct tally *got)
     uint64_t bytes, flop;
 
     predict(x, &bytes, &flop);
-    prefill_traffic(&x->args, x->first, x->offset, x->store.lengths, &formula);
+    formula_of(x, &formula);
     (void)finding_equal(x->out, like(x, "products", QUANTITY_FLOP), COUNT_SEQUENCES * flop,
                         got->issued.useful_flop);
     compare_bytes(x, bytes, got);
@@ -154,7 +250,7 @@ static enum device_status run_class(struct prefill_case *x)
     s = prepare(x);
     device_tally_reset(d);
     if (s == DEVICE_OK)
-        s = prefill_run(d, &x->args);
+        s = launch(x);
     s = count_settle(d, s, &got);
     if (s == DEVICE_OK)
         compare(x, &got);
@@ -168,7 +264,7 @@ static bool alike(const struct read_class *a, const struct read_class *b)
 
     return count_alike(&a->source, &b->source) && x->q_heads == y->q_heads &&
            x->mixer == y->mixer && x->window_tokens == y->window_tokens &&
-           x->diagonal_masked == y->diagonal_masked &&
+           x->diagonal_masked == y->diagonal_masked && x->select_tokens == y->select_tokens &&
            x->prefill_score_dim == y->prefill_score_dim &&
            x->prefill_value_dim == y->prefill_value_dim;
 }
@@ -183,6 +279,8 @@ static enum device_status run(const struct check_in *in, struct findings *out)
 
     for (uint32_t i = 0; i < fold->n_reads; i++) {
         uint32_t at = 0;
+        if (fold->reads[i].reader.stream == STREAM_INDEX) /* `index` has those */
+            continue;
         while (at < n && !alike(&cases[at], &fold->reads[i]))
             at++;
         if (at < n)

@@ -92,7 +92,7 @@ static void predict(const struct step_case *x, struct op_tally *t, struct ck *ck
 static void compare_products(const struct step_case *x, const struct op_tally *t,
                              const uint64_t weights[N_OPS])
 {
-    static const enum op ops[] = {OP_QKV, OP_OUT, OP_MLP, OP_EXPERTS, OP_HEAD};
+    static const enum op ops[] = {OP_QKV, OP_INDEXER, OP_OUT, OP_MLP, OP_EXPERTS, OP_HEAD};
     struct arena *a = x->out->arena;
 
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
@@ -173,7 +173,7 @@ static void compare_attention(struct step_case *x, uint64_t read, uint64_t flop)
         (void)finding_within(x->out, products, (double)flop, (double)got->useful_flop, share);
         return;
     }
-    (void)finding_equal(x->out, bytes, read, got->kv_read);
+    (void)finding_equal(x->out, bytes, read, got->kv_read + x->ops[OP_INDEXER].kv_read);
     (void)finding_equal(x->out, products, flop, got->useful_flop);
 }
 
