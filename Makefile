@@ -78,10 +78,16 @@ CUDA_HOME ?= $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC)))))
 # Architectures are always listed: without a GPU -arch=native only warns and picks a default.
 # The newest one is also kept as PTX, so that later devices can run it.
 NEWEST    := $(lastword $(CUDA_ARCHS))
+comma     := ,
 GENCODE   := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(NEWEST),code=compute_$(NEWEST)
+# wgmma is in sm_90a only, and only one file has it: there its code takes the place of sm_90's.
+SM90A     := $(if $(filter 90,$(CUDA_ARCHS)),-DKVBUDGET_SM90A)
+GENCODE.kernels/prefill_wgmma := $(subst compute_90$(comma)code=sm_90,$\
+             compute_90a$(comma)code=sm_90a,$(GENCODE))
 # no-threadsafe-statics keeps libstdc++ out of the final link.
 NVCCFLAGS := -std=c++17 -O2 -lineinfo --threads 2 -Werror all-warnings -I. \
+             $(SM90A) \
              -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 DEV_OBJ   := $(CU_OBJ)
 ifneq ($(CU_SRC),)
@@ -166,7 +172,7 @@ $(B)/gen/profiles.o: $(B)/gen/profiles.c $(B)/gen/flags
 # .cu objects do not depend on the mode.
 $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $(GENCODE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+	$(NVCC) $(NVCCFLAGS) $(or $(GENCODE.$*),$(GENCODE)) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
 # --- generated lists: rewritten only when their text changes ---------------------------------
 # $(call settle,command): the command's output becomes $@, unless $@ has that text already.

@@ -17,10 +17,10 @@
 #include "kernels/dev.h"
 
 #include "kernels/bend_dev.h"
-#include "kernels/split_dev.h"
+#include "kernels/decode_dev.h"
 #include "kernels/unit_dev.h"
 
-enum { WARPS = DECODE_THREADS / 32, ROWS = 16, STEP = 16 };
+enum { WARPS = DECODE_THREADS / 32, ROWS = DECODE_ROWS, STEP = DECODE_STEP };
 enum { K_UNITS_MAX = CACHE_DIM_MAX / 32, V_UNITS_MAX = CACHE_DIM_MAX / 64 };
 
 /* What a kernel is made for; constants after inlining. */
@@ -32,14 +32,6 @@ struct make {
     bool any;   /* formats are known at run time only */
     bool ahead; /* loads run ahead of their use; where that takes too many registers they do not
                  */
-};
-
-struct job { /* of this block */
-    struct head_at head;
-    struct decode_range range;
-    uint32_t sequence, q_head, rows; /* first query head and how many */
-    uint32_t first, count;           /* of the visible rows: the chunk */
-    uint32_t k_quantized, v_quantized;
 };
 
 struct state { /* rows g and g + 8 of this warp */
@@ -62,36 +54,11 @@ struct shared {
     float o[1]; /* [ROWS][v.dim], more follow */
 };
 
-DEV struct job job_of(struct lane *t, const struct decode_args *a)
-{
-    const struct cache_view *c = &a->c;
-    uint32_t group = a->q_heads / c->heads, tiles = (group + ROWS - 1) / ROWS;
-    uint32_t head = dev_block(t, 1) / tiles, tile = dev_block(t, 1) % tiles, length, chunk;
-    struct job j;
-
-    j.sequence = dev_block(t, 2);
-    length = dev_load32(t, c->lengths + cache_slot_of(c, j.sequence, head));
-    j.head = cache_head(c, j.sequence, head);
-    j.range = decode_range(a, length);
-    j.q_head = head * group + tile * ROWS;
-    j.rows = group - tile * ROWS < ROWS ? group - tile * ROWS : ROWS;
-    chunk = decode_chunk(j.range.count, a->splits);
-    j.first = dev_block(t, 0) * chunk;
-    j.count = j.first < j.range.count ? j.range.count - j.first : 0;
-    j.count = j.count < chunk ? j.count : chunk;
-    j.k_quantized = cache_quantized(c, false, length);
-    j.v_quantized = cache_quantized(c, true, length);
-    return j;
-}
-
 /* The visible row i of the chunk. */
 DEV struct place place_of(struct lane *t, const struct decode_args *a, const struct job *j,
                           uint32_t i)
 {
-    uint32_t at = j->first + i;
-    uint32_t token = at < j->range.sinks ? at : j->range.start + at - j->range.sinks;
-
-    return cache_place(t, &a->c, &j->head, token, i < j->count);
+    return cache_place(t, &a->c, &j->head, token_at(j, i), i < j->count);
 }
 
 /* Asking for the format in every place would make the code of such kernels ten times as long.
@@ -123,8 +90,8 @@ DEV void load_q(struct lane *t, const struct decode_args *a, const struct job *j
                 const struct make mk, struct state *s)
 {
     uint32_t dim = a->c.k.dim, g = dev_lane(t) / 4, q = dev_lane(t) % 4;
-    const uint16_t *from =
-        (const uint16_t *)a->q + ((uint64_t)j->sequence * a->q_heads + j->q_head) * dim;
+    const uint16_t *from = (const uint16_t *)a->q +
+                           ((uint64_t)j->sequence * decode_row_heads(a) + j->q_head) * dim;
 
     UNROLL
     for (uint32_t i = 0; i < mk.k_units; i++) {
@@ -362,19 +329,6 @@ DEV void merge(struct lane *t, const struct decode_args *a, const struct make mk
     }
 }
 
-DEV void store_sums(struct lane *t, const struct decode_args *a, const struct job *j,
-                    const struct shared *sh)
-{
-    uint32_t row = dev_thread(t);
-    uint64_t part;
-
-    if (row >= j->rows)
-        return;
-    part = part_of(a, j->sequence, j->q_head + row) + dev_block(t, 0);
-    dev_store_float(t, (float *)a->work + 2 * part, j->count ? sh->most[row] : NONE);
-    dev_store_float(t, (float *)a->work + 2 * part + 1, j->count ? sh->sum[row] : 0.0f);
-}
-
 DEV void store_part(struct lane *t, const struct decode_args *a, const struct job *j,
                     const struct shared *sh)
 {
@@ -394,13 +348,10 @@ DEV void store_part(struct lane *t, const struct decode_args *a, const struct jo
 DEV void store_out(struct lane *t, const struct decode_args *a, const struct job *j,
                    const struct shared *sh, bool fp16)
 {
-    uint32_t dim = a->c.v.dim, row = dev_thread(t);
-    uint64_t first = (uint64_t)j->sequence * a->q_heads + j->q_head;
+    uint32_t dim = a->c.v.dim;
+    uint64_t first = (uint64_t)j->sequence * decode_row_heads(a) + j->q_head;
     uint16_t *to = (uint16_t *)a->out + first * dim;
 
-    if (a->lse && row < j->rows)
-        dev_store_float(t, a->lse + first + row,
-                        j->count ? log_sum(sh->most[row], sh->sum[row]) : NONE);
     for (uint32_t i = 8 * dev_thread(t); i < j->rows * dim; i += 8 * DECODE_THREADS) {
         float over = j->count ? 1.0f / sh->sum[i / dim] : 0.0f;
         struct vec128 v = {{0, 0, 0, 0}};
@@ -414,12 +365,9 @@ DEV void store_out(struct lane *t, const struct decode_args *a, const struct job
     }
 }
 
-/* Sums begin with the sinks, where there are any: in one warp of one of the blocks. */
 DEV void begin(struct lane *t, const struct decode_args *a, const struct job *j,
                const struct make mk, struct state *s)
 {
-    bool sinks = a->sinks && !dev_warp(t) && !dev_block(t, 0);
-
     UNROLL
     for (uint32_t n = 0; n < 8 * mk.v_units; n++) {
         UNROLL
@@ -429,13 +377,9 @@ DEV void begin(struct lane *t, const struct decode_args *a, const struct job *j,
     UNROLL
     for (uint32_t r = 0; r < 2; r++) {
         uint32_t row = dev_lane(t) / 4 + 8 * r;
-        s->m[r] = -3.4e38f; /* finite, so that a difference of two is a number */
-        s->l[r] = 0.0f;
-        if (!sinks || row >= j->rows)
-            continue;
-        uint16_t sink = dev_load16(t, (const uint16_t *)a->sinks + j->q_head + row);
-        s->m[r] = dev_from_16(sink, mk.fp16) * LOG2E;
-        s->l[r] = dev_lane(t) % 4 ? 0.0f : 1.0f;
+        bool sink = has_sink(t, a, j, row);
+        s->m[r] = sink ? sink_of(t, a, j, row, mk.fp16) : LEAST;
+        s->l[r] = sink && dev_lane(t) % 4 == 0 ? 1.0f : 0.0f;
     }
 }
 
@@ -454,22 +398,20 @@ DEV void decode_body(struct lane *t, const struct decode_args *a, const struct m
             one_step(t, a, &j, mk, step, &s);
         merge(t, a, mk, &s, sh);
     }
-    if (a->splits == 1) {
+    store_sums(t, a, &j, sh->most, sh->sum);
+    if (a->splits == 1)
         store_out(t, a, &j, sh, mk.fp16);
-        return;
-    }
-    store_sums(t, a, &j, sh);
-    if (j.count)
+    else if (j.count)
         store_part(t, a, &j, sh);
 }
 
-/* Elements first .. first + 3. weight: the factor of each part, then its sum of probabilities.
- */
-DEV void combine_four(struct lane *t, const struct decode_args *a, uint64_t part,
-                      const float *weight, uint32_t first, float over)
+/* Elements first .. first + 3 of a row of the result. weight: the factor of each part from
+ * `part` on, then its sum of probabilities. */
+DEV uint64_t combine_four(struct lane *t, const struct decode_args *a, uint64_t part,
+                          const float *weight, uint32_t first)
 {
     const float *sum = weight + DECODE_SPLITS_MAX;
-    float x[4] = {0, 0, 0, 0};
+    float x[4] = {0, 0, 0, 0}, total = 0.0f, over;
     bool fp16 = a->c.k.store == STORE_FP16;
 
     for (uint32_t p = 0; p < a->splits; p++) {
@@ -480,12 +422,12 @@ DEV void combine_four(struct lane *t, const struct decode_args *a, uint64_t part
         for (uint32_t w = 0; w < 4; w++)
             x[w] += dev_float(v.w[w]) * weight[p];
         dev_flop(t, 8, 0);
+        total += sum[p] * weight[p];
     }
+    over = total > 0.0f ? 1.0f / total : 0.0f;
     dev_flop(t, 4, 0);
-    uint64_t low = dev_pack_16(x[0] * over, x[1] * over, fp16);
-    uint64_t high = dev_pack_16(x[2] * over, x[3] * over, fp16);
-    dev_store64(t, (uint16_t *)a->out + part / a->splits * a->c.v.dim + first,
-                low | high << 32);
+    return (uint64_t)dev_pack_16(x[0] * over, x[1] * over, fp16) |
+           (uint64_t)dev_pack_16(x[2] * over, x[3] * over, fp16) << 32;
 }
 
 /* One query head: out = sum of o_p 2^(m_p - m) / sum of l_p 2^(m_p - m) over its parts p. */
@@ -494,8 +436,9 @@ DEV void combine_body(struct lane *t, const struct decode_args *a)
     float *weight = (float *)dev_shared(t), *sum = weight + DECODE_SPLITS_MAX;
     uint32_t dim = a->c.v.dim, first = 4 * dev_thread(t), me = dev_thread(t);
     uint64_t part = part_of(a, dev_block(t, 1), dev_block(t, 0));
+    uint64_t row = (uint64_t)dev_block(t, 1) * decode_row_heads(a) + dev_block(t, 0);
     const float *pairs = (const float *)a->work + 2 * part;
-    float most = -3.4e38f, total = 0.0f, over;
+    float most = LEAST, total = 0.0f;
 
     for (uint32_t p = me; p < a->splits; p += COMBINE_THREADS) {
         uint64_t pair = dev_load64(t, pairs + 2 * p);
@@ -514,10 +457,10 @@ DEV void combine_body(struct lane *t, const struct decode_args *a)
     for (uint32_t p = 0; p < a->splits; p++)
         total += sum[p] * weight[p];
     if (a->lse && !me)
-        dev_store_float(t, a->lse + part / a->splits, log_sum(most, total));
-    over = total > 0.0f ? 1.0f / total : 0.0f;
+        dev_store_float(t, a->lse + row, log_sum(most, total));
     for (; first < dim; first += 4 * COMBINE_THREADS)
-        combine_four(t, a, part, weight, first, over);
+        dev_store64(t, (uint16_t *)a->out + row * dim + first,
+                    combine_four(t, a, part, weight, first));
 }
 
 DEV struct make made_for(enum store k, enum store v, uint32_t dim)
@@ -544,15 +487,8 @@ DEV struct make made_up_to(const struct decode_args *a, uint32_t most)
 /* Heads of 128 elements in the formats met most; anything else by asking at run time. */
 #define DECODE(name, make)                                                                     \
     KERNEL(name, DECODE_THREADS, struct decode_args, decode_body(t, a, make))
-DECODE(decode_bf16_128, made_for(STORE_BF16, STORE_BF16, 128))
-DECODE(decode_fp16_128, made_for(STORE_FP16, STORE_FP16, 128))
-DECODE(decode_fp8_128, made_for(STORE_FP8, STORE_FP8, 128))
-DECODE(decode_int8_128, made_for(STORE_INT8, STORE_INT8, 128))
-DECODE(decode_int4_128, made_for(STORE_INT4, STORE_INT4, 128))
 DECODE(decode_kivi4_128, made_for(STORE_KIVI4, STORE_KIVI4, 128))
 DECODE(decode_kivi2_128, made_for(STORE_KIVI2, STORE_KIVI2, 128))
-DECODE(decode_bf16_64, made_for(STORE_BF16, STORE_BF16, 64))
-DECODE(decode_bf16_256, made_for(STORE_BF16, STORE_BF16, 256))
 DECODE(decode_any_128, made_up_to(a, 128))
 DECODE(decode_any_256, made_up_to(a, 256))
 KERNEL(combine_kernel, COMBINE_THREADS, struct decode_args, combine_body(t, a))
@@ -570,27 +506,11 @@ LAUNCHER(decode)
     if (k != STORE_FP16 && dev_capability(self) < 80)
         return dev_refuse(self, DEVICE_UNSUPPORTED,
                           "decode: bf16 products need compute capability 8.0; use fp16");
-    if (!bends && k == STORE_BF16 && a->c.v.store == k && dim == a->c.v.dim && dim != 128) {
-        if (dim == 64)
-            return LAUNCH(decode_bf16_64, s, a);
-        if (dim == 256)
-            return LAUNCH(decode_bf16_256, s, a);
-    }
     if (dim > 128 || a->c.v.dim > 128)
         return LAUNCH(decode_any_256, s, a);
-    if (bends || dim != 128 || a->c.v.dim != 128 || a->c.v.store != k)
+    if (bends || dim != 128 || a->c.v.dim != 128 || a->c.v.store != k || !store_is_kivi(k))
         return LAUNCH(decode_any_128, s, a);
-    switch (k) {
-    case STORE_BF16: return LAUNCH(decode_bf16_128, s, a);
-    case STORE_FP16: return LAUNCH(decode_fp16_128, s, a);
-    case STORE_FP8: return LAUNCH(decode_fp8_128, s, a);
-    case STORE_INT8: return LAUNCH(decode_int8_128, s, a);
-    case STORE_INT4: return LAUNCH(decode_int4_128, s, a);
-    case STORE_KIVI4: return LAUNCH(decode_kivi4_128, s, a);
-    case STORE_KIVI2:
-    case STORE_DS_MLA: break;
-    }
-    return LAUNCH(decode_kivi2_128, s, a);
+    return k == STORE_KIVI4 ? LAUNCH(decode_kivi4_128, s, a) : LAUNCH(decode_kivi2_128, s, a);
 }
 
 LAUNCHER(combine)

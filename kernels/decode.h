@@ -19,6 +19,10 @@
 #include "kernels/device.h"
 
 enum { DECODE_THREADS = 128, DECODE_SPLITS_MAX = 256, COMBINE_THREADS = 64 };
+enum {
+    DECODE_ROWS = 16,
+    DECODE_STEP = 16
+}; /* query heads of a block at most, tokens of a step */
 
 struct decode_args {
     struct cache_view c;    /* lengths: rows stored, the new token's own included if it is */
@@ -58,6 +62,12 @@ DEV_SHARED struct decode_range decode_range(const struct decode_args *a, uint32_
     return r;
 }
 
+/* Heads of a row of q, out and lse. */
+DEV_SHARED uint32_t decode_row_heads(const struct decode_args *a)
+{
+    return a->q_heads;
+}
+
 /* Rows that each split takes; the last ones may have fewer, or none. Whole steps of 16. */
 DEV_SHARED uint32_t decode_chunk(uint32_t count, uint32_t splits)
 {
@@ -75,6 +85,24 @@ DEV_SHARED uint64_t decode_pairs(const struct decode_args *a)
     return parts + parts % 2;
 }
 
+/* Without a cap and slopes, the shapes met most: their rows come through shared memory
+ * (decode_ring.cu). */
+DEV_SHARED bool decode_is_ringed(const struct decode_args *a)
+{
+    const struct cache_side *k = &a->c.k, *v = &a->c.v;
+
+    if (a->cap > 0.0f || a->slopes)
+        return false;
+    if (k->store != v->store || k->dim != v->dim || store_is_kivi(k->store))
+        return false;
+    if (k->store == STORE_INT4 && (k->group < 32 || v->group < 32))
+        return false;
+    return k->dim == 128 || (k->store == STORE_BF16 && (k->dim == 64 || k->dim == 256));
+}
+
+/* The splits that end soonest on so many multiprocessors, where `heads` pairs of a sequence and
+ * a K/V head have `rows` visible rows each. */
+uint32_t decode_splits(uint64_t heads, uint32_t rows, uint32_t multiprocessors);
 uint64_t decode_work_bytes(const struct decode_args *a);
 enum device_status decode_run(struct device *d, const struct decode_args *a);
 

@@ -13,6 +13,7 @@
     X(append)                                                                                  \
     X(pack)                                                                                    \
     X(decode)                                                                                  \
+    X(decode_ring)                                                                             \
     X(combine)                                                                                 \
     X(latent)                                                                                  \
     X(latent_append)                                                                           \
@@ -21,6 +22,7 @@
     X(index_norm)                                                                              \
     X(index_mask)                                                                              \
     X(prefill)                                                                                 \
+    X(prefill_wgmma)                                                                           \
     X(norm)                                                                                    \
     X(rope)                                                                                    \
     X(swiglu)                                                                                  \

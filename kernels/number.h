@@ -53,23 +53,24 @@ DEV uint8_t dev_to_e4m3(float x)
  * moved down by 4 are a bf16 whose exponent is 120 too small. */
 DEV uint32_t dev_e4m3x2(uint32_t w)
 {
-    uint32_t moved = (w & 0x80008000u) | (w >> 4 & 0x07f007f0u);
+    uint32_t moved = dev_merge(w, 0x80008000u, w >> 4 & 0x07f007f0u);
 
     return dev_fma_bf16x2(moved, 0x7b807b80u, 0x80008000u); /* 2^120, -0 */
 }
 
-/* Two signed bytes (each already XOR 0x80, that is, plus 128) in the low and high half. */
-DEV uint32_t dev_int8x2(uint32_t low, uint32_t high)
+/* Two signed bytes, 0 and 2 of w, as bf16x2: 128 plus the low 7 bits, minus 128 or 256. */
+DEV uint32_t dev_bytex2(uint32_t w)
 {
-    return dev_pack_bf16(dev_float(0x4b000000u | low) - 8388736.0f,
-                         dev_float(0x4b000000u | high) - 8388736.0f);
+    return dev_fma_bf16x2(dev_merge(w, 0x007f007fu, 0x43004300u), 0x3f803f80u,
+                          dev_merge(w, 0x00800080u, 0xc300c300u));
 }
 
-/* Two unsigned codes of at most 7 bits in the low halves' low bits, as bf16x2: 0x4300 is 128,
- * whose mantissa counts ones. */
-DEV uint32_t dev_codex2(uint32_t w)
+/* Two unsigned codes of at most 7 bits, those under the mask, as bf16x2: 0x4300 is 128, whose
+ * mantissa counts ones. */
+DEV uint32_t dev_codex2(uint32_t w, uint32_t mask)
 {
-    return dev_fma_bf16x2(w | 0x43004300u, 0x3f803f80u, 0xc300c300u); /* times 1, minus 128 */
+    return dev_fma_bf16x2(dev_merge(w, mask, 0x43004300u), 0x3f803f80u,
+                          0xc300c300u); /* times 1, minus 128 */
 }
 
 #endif

@@ -40,6 +40,23 @@ enum device_status prefill_run(struct device *d, const struct prefill_args *a)
     return device_launch(d, KERNEL_prefill, a);
 }
 
+enum device_status prefill_wgmma_run(struct device *d, const struct prefill_args *a)
+{
+    const char *bad = check(a);
+
+    if (!bad && !prefill_fits_wgmma(a))
+        bad =
+            "products of tiles are for 16 bits, heads of 64, 128, or 192 and 128, no cap, no slopes";
+    if (bad)
+        return device_refuse(d, DEVICE_BAD_ARGUMENT, "prefill: %s", bad);
+    return device_launch(d, KERNEL_prefill_wgmma, a);
+}
+
+struct way { /* the tile of a kernel */
+    struct prefill_tile tile;
+    uint32_t threads;
+};
+
 struct chunk { /* of one K/V head of a sequence */
     uint32_t rows, offset, length;
 };
@@ -80,9 +97,10 @@ static void side_traffic(const struct prefill_args *a, bool value, const struct 
 
 /* A tile computes all its rows and whole steps, what is masked and what pads heads to 16
  * elements included. */
-static void math_traffic(const struct prefill_args *a, uint64_t tokens, struct traffic *t)
+static void math_traffic(const struct prefill_args *a, const struct way *way, uint64_t tokens,
+                         struct traffic *t)
 {
-    struct prefill_tile w = prefill_tile(a);
+    struct prefill_tile w = way->tile;
     uint64_t steps = (tokens + w.keys - 1) / w.keys, units = (a->c.k.dim + 15) / 16;
     uint64_t v_units = (a->c.v.dim + 15) / 16, scores = steps * w.rows * w.keys;
     uint32_t scaled =
@@ -102,37 +120,39 @@ static void math_traffic(const struct prefill_args *a, uint64_t tokens, struct t
     }
 }
 
-static void tile_traffic(const struct prefill_args *a, const struct chunk *c, uint32_t first,
-                         uint32_t rows, struct traffic *t)
+static void tile_traffic(const struct prefill_args *a, const struct way *way,
+                         const struct chunk *c, const uint32_t rows[2], struct traffic *t)
 {
-    uint32_t group = group_of(a);
+    uint32_t group = group_of(a), first = rows[0], n = rows[1];
     struct prefill_view low = prefill_sees(a, c->offset, c->length, first / group);
-    struct prefill_view high =
-        prefill_sees(a, c->offset, c->length, (first + rows - 1) / group);
+    struct prefill_view high = prefill_sees(a, c->offset, c->length, (first + n - 1) / group);
     struct prefill_view s = {low.sinks, low.start, high.end};
     uint64_t tokens = seen(&s), dv = a->c.v.dim, tile = prefill_tile(a).keys;
 
-    t->read_bytes[TAG_TABLES] += PREFILL_THREADS * 2 * 4 + tokens * 4;
+    t->read_bytes[TAG_TABLES] += way->threads * 2 * 4 + tokens * 4;
     if (tokens)
-        t->read_bytes[TAG_ACTIVATION] += (uint64_t)rows * a->c.k.dim * 2;
-    t->written_bytes[TAG_ACTIVATION] += rows * (dv * 2 + (a->lse ? 4 : 0));
-    t->vector_flop += rows * dv;
+        t->read_bytes[TAG_ACTIVATION] += (uint64_t)n * a->c.k.dim * 2;
+    t->written_bytes[TAG_ACTIVATION] += n * (dv * 2 + (a->lse ? 4 : 0));
+    t->vector_flop += n * dv;
     if (a->chosen)
-        t->read_bytes[TAG_WORK] += (tokens + tile - 1) / tile * rows * 4 * 4;
-    t->read_bytes[TAG_WEIGHTS] += a->sinks ? rows * 2 : 0;
+        t->read_bytes[TAG_WORK] += (tokens + tile - 1) / tile * n * 4 * 4;
+    t->read_bytes[TAG_WEIGHTS] += a->sinks ? n * 2 : 0;
     side_traffic(a, false, c, &s, t);
     side_traffic(a, true, c, &s, t);
-    math_traffic(a, tokens, t);
+    math_traffic(a, way, tokens, t);
 }
 
-static void head_traffic(const struct prefill_args *a, const struct chunk *c, struct traffic *t)
+static void head_traffic(const struct prefill_args *a, const struct way *way,
+                         const struct chunk *c, struct traffic *t)
 {
-    uint32_t group = group_of(a), rows = c->rows * group, tile = prefill_tile(a).rows;
+    uint32_t group = group_of(a), rows = c->rows * group, tile = way->tile.rows;
     uint32_t tiles = (a->longest * group + tile - 1) / tile;
 
-    t->read_bytes[TAG_TABLES] += (uint64_t)tiles * PREFILL_THREADS * 2 * 4;
-    for (uint32_t i = 0; i < rows; i += tile)
-        tile_traffic(a, c, i, rows - i < tile ? rows - i : tile, t);
+    t->read_bytes[TAG_TABLES] += (uint64_t)tiles * way->threads * 2 * 4;
+    for (uint32_t i = 0; i < rows; i += tile) {
+        uint32_t some[2] = {i, rows - i < tile ? rows - i : tile};
+        tile_traffic(a, way, c, some, t);
+    }
     for (uint32_t i = 0; i < c->rows; i++) {
         struct prefill_view v = prefill_sees(a, c->offset, c->length, i);
         uint64_t pairs = v.sinks + (v.end - v.start);
@@ -141,13 +161,33 @@ static void head_traffic(const struct prefill_args *a, const struct chunk *c, st
     }
 }
 
-void prefill_traffic(const struct prefill_args *a, const uint32_t *first,
-                     const uint32_t *offset, const uint32_t *lengths, struct traffic *t)
+static void all_traffic(const struct prefill_args *a, const struct way *way,
+                        const uint32_t *const tables[3], struct traffic *t)
 {
+    const uint32_t *first = tables[0];
+
     for (uint32_t s = 0; s < a->c.sequences; s++)
         for (uint32_t h = 0; h < a->c.heads; h++) {
             uint64_t slot = a->c.ragged ? (uint64_t)s * a->c.heads + h : s;
-            struct chunk c = {first[s + 1] - first[s], offset[slot], lengths[slot]};
-            head_traffic(a, &c, t);
+            struct chunk c = {first[s + 1] - first[s], tables[1][slot], tables[2][slot]};
+            head_traffic(a, way, &c, t);
         }
+}
+
+void prefill_traffic(const struct prefill_args *a, const uint32_t *first,
+                     const uint32_t *offset, const uint32_t *lengths, struct traffic *t)
+{
+    const uint32_t *const tables[3] = {first, offset, lengths};
+    struct way way = {prefill_tile(a), PREFILL_THREADS};
+
+    all_traffic(a, &way, tables, t);
+}
+
+void prefill_wgmma_traffic(const struct prefill_args *a, const uint32_t *first,
+                           const uint32_t *offset, const uint32_t *lengths, struct traffic *t)
+{
+    const uint32_t *const tables[3] = {first, offset, lengths};
+    struct way way = {{PREFILL_WGMMA_ROWS, PREFILL_WGMMA_KEYS}, 2 * PREFILL_WGMMA_ROWS};
+
+    all_traffic(a, &way, tables, t);
 }

@@ -16,23 +16,108 @@
  * and P. In comments g = lane / 4, q = lane % 4. */
 #include "kernels/dev.h"
 
+#include <assert.h>
+
 #include "kernels/bend_dev.h"
 #include "kernels/prefill_dev.h"
+#include "kernels/unit_dev.h"
 
-/* A row of 16-bit elements into a tile, by 8 threads; NULL: zeros. */
+enum { WARPS = PREFILL_THREADS / 32, PIECE_THREADS = 8, KEYS_MAX = 64, M_TILES_MAX = 2 };
+enum { ROWS_MAX = 16 * WARPS * M_TILES_MAX, V_UNITS_MAX = CACHE_DIM_MAX / 16 };
+enum { LOAD_ROWS = PREFILL_THREADS / PIECE_THREADS };
+
+/* What a kernel is made for; constants after inlining, but for the formats and the units of
+ * those kernels that take any. */
+struct make {
+    enum store k, v;
+    uint32_t m_tiles, keys;
+    uint32_t k_units, v_units; /* of 16 elements */
+    uint32_t k_room, v_room;   /* the most of them; constants */
+    bool fp16;
+    bool bends; /* scores may have a cap and slopes */
+};
+
+struct shared { /* then the tiles. What is used once a step is here to keep registers free */
+    struct plan plan;
+    struct row row[ROWS_MAX];
+    float l[2 * M_TILES_MAX][PREFILL_THREADS]; /* sums of probabilities, by thread */
+    uint64_t key[2][KEYS_MAX];                 /* rows of the cache, for a step and the next */
+    float k_scale[2][KEYS_MAX], v_scale[2][KEYS_MAX];
+};
+
+enum { SHARED_BYTES = (sizeof(struct shared) + 15) / 16 * 16 };
+/* The largest tiles: heads of 192 and 128 elements, and fp16 heads of 128. */
+static_assert(SHARED_BYTES + 2 * ((128 + 64) * 200 + 64 * 136) <= 99 * 1024, "sm_86, sm_120");
+static_assert(SHARED_BYTES + 2 * ((128 + 32) * 136 + 32 * 136) <= 64 * 1024, "sm_75");
+
+struct job {
+    const struct prefill_args *a;
+    struct shared *sh;
+    uint16_t *q, *k, *v; /* the tiles */
+};
+
+struct state {
+    float x[M_TILES_MAX][KEYS_MAX / 8][4]; /* scores of a step, then probabilities */
+    float o[M_TILES_MAX][2 * V_UNITS_MAX][4];
+    uint32_t step;
+};
+
+/* Elements from one row of a tile to the next. */
+DEV_SHARED uint32_t stride_of(uint32_t units)
+{
+    return 16 * units + 8;
+}
+
+DEV struct job job_of(struct lane *t, const struct prefill_args *a, const struct make mk)
+{
+    struct shared *sh = (struct shared *)dev_shared(t);
+    uint32_t stride = stride_of(mk.k_units);
+    uint16_t *q = (uint16_t *)sh + SHARED_BYTES / 2, *k = q + 16 * WARPS * mk.m_tiles * stride;
+    struct job j = {a, sh, q, k, k + mk.keys * stride};
+
+    return j;
+}
+
+/* The page of this thread's token in `step`; 0 for threads that have none. */
+DEV uint32_t find_page(struct lane *t, const struct job *j, const struct make mk, uint32_t step)
+{
+    const struct plan *p = &j->sh->plan;
+    uint32_t at = step * mk.keys + dev_thread(t);
+
+    if (dev_thread(t) >= mk.keys || at >= p->count)
+        return 0;
+    return dev_load32(t, p->head.table + token_of(&p->some, at) / j->a->c.page_tokens);
+}
+
+/* Leaves where the token lies, and its scales, to the others. */
+DEV void put(struct lane *t, const struct job *j, const struct make mk, uint32_t step,
+             uint32_t page)
+{
+    const struct plan *p = &j->sh->plan;
+    const struct cache_view *c = &j->a->c;
+    uint32_t i = dev_thread(t), slot = step % 2, at = step * mk.keys + i;
+    struct place to = {0, token_of(&p->some, at), at < p->count};
+
+    if (i >= mk.keys)
+        return;
+    to.row = ((uint64_t)page * p->head.page_heads + p->head.head) * c->page_tokens +
+             to.token % c->page_tokens;
+    j->sh->key[slot][i] = to.row;
+    if (store_bits(mk.k) == 8)
+        j->sh->k_scale[slot][i] = cache_scale(t, &c->k, &to, mk.k);
+    if (store_bits(mk.v) == 8)
+        j->sh->v_scale[slot][i] = cache_scale(t, &c->v, &to, mk.v);
+}
+
+/* `dim` 16-bit elements into a row of a tile, by 8 threads; zeros beyond them. */
 DEV void fetch_row(struct lane *t, uint16_t *to, const uint16_t *from, uint32_t dim,
                    uint32_t units)
 {
     UNROLL
     for (uint32_t i = 0; i < (2 * units + PIECE_THREADS - 1) / PIECE_THREADS; i++) {
         uint32_t piece = PIECE_THREADS * i + dev_thread(t) % PIECE_THREADS;
-        struct vec128 zero = {{0, 0, 0, 0}};
-        if (piece >= 2 * units)
-            continue;
-        if (from && 8 * piece < dim)
-            dev_async(t, to + 8 * piece, from + 8 * piece);
-        else
-            *(struct vec128 *)(to + 8 * piece) = zero;
+        if (piece < 2 * units)
+            dev_async_if(t, to + 8 * piece, from + 8 * piece, 8 * piece < dim);
     }
 }
 
@@ -44,8 +129,8 @@ DEV void load_q(struct lane *t, const struct job *j, const struct make mk)
         uint32_t row = dev_thread(t) / PIECE_THREADS + LOAD_ROWS * i;
         uint64_t at = j->sh->plan.chunk + j->sh->row[row].at;
         const uint16_t *from = (const uint16_t *)j->a->q + at * dim;
-        fetch_row(t, j->q + row * prefill_stride(mk.k_units),
-                  row < j->sh->plan.rows ? from : NULL, dim, mk.k_units);
+        fetch_row(t, j->q + row * stride_of(mk.k_units), from, row < j->sh->plan.rows ? dim : 0,
+                  mk.k_units);
     }
 }
 
@@ -86,11 +171,11 @@ DEV void load_tile(struct lane *t, const struct job *j, const struct make mk, ui
     for (uint32_t i = 0; i < mk.keys / LOAD_ROWS; i++) {
         uint32_t row = dev_thread(t) / PIECE_THREADS + LOAD_ROWS * i;
         uint32_t at = step * mk.keys + row, dim = o.side->dim;
-        uint16_t *to = o.tile + row * prefill_stride(o.units);
+        uint16_t *to = o.tile + row * stride_of(o.units);
         struct place from = {j->sh->key[step % 2][row], token_of(&p->some, at), at < p->count};
         const uint16_t *codes = (const uint16_t *)o.side->codes + from.row * dim;
         if (store_bits(o.store) == 16)
-            fetch_row(t, to, from.valid ? codes : NULL, dim, o.units);
+            fetch_row(t, to, codes, from.valid ? dim : 0, o.units);
         else
             decode_row(t, j, &o, to, &from);
     }
@@ -109,7 +194,7 @@ DEV void product(struct lane *t, const struct make mk, float *c, const uint32_t 
 /* x[m][n][e]: row 16 m + g + 8 (e / 2) of the warp, token 8 n + 2 q + e % 2 of the step. */
 DEV void scores(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    uint32_t stride = prefill_stride(mk.k_units), lane = dev_lane(t);
+    uint32_t stride = stride_of(mk.k_units), lane = dev_lane(t);
     const uint16_t *q = j->q + (16 * mk.m_tiles * dev_warp(t) + lane % 16) * stride;
     const uint16_t *k = j->k + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8;
 
@@ -170,7 +255,7 @@ DEV void bend_row(struct lane *t, const struct job *j, const struct make mk, str
                   uint32_t i)
 {
     const struct prefill_args *a = j->a;
-    uint32_t head = j->sh->row[row_of(t, mk, i)].at % a->q_heads;
+    uint32_t head = j->sh->row[row_of(t, mk, i)].at % prefill_row_heads(a);
     struct bent b = bent_by(t, a->cap, a->slopes ? a->slopes + head : NULL, 1.0f / a->scale);
 
     UNROLL
@@ -183,35 +268,20 @@ DEV void bend_row(struct lane *t, const struct job *j, const struct make mk, str
     dev_exps(t, a->cap > 0.0f ? mk.keys / 4 : 0);
 }
 
-/* Nothing to mask: every row sees every token of the step. */
-DEV bool is_clear(const struct job *j, const struct make mk, uint32_t step)
-{
-    const struct plan *p = &j->sh->plan;
-    uint32_t at = step * mk.keys, last = at + mk.keys - 1, token = token_of(&p->some, last);
-
-    return token < p->all_end &&
-           (token_of(&p->some, at) >= p->all_start || token < j->a->sink_tokens);
-}
-
 /* Bit i: token i of the step is among those chosen for a row, as seen from its 4 threads. */
 DEV uint32_t chosen_of(struct lane *t, const struct job *j, const struct make mk,
                        const struct state *s, uint32_t row)
 {
     const struct prefill_args *a = j->a;
     uint32_t at = s->step * mk.keys;
+    uint64_t token;
 
     if (!mk.bends || !a->chosen)
         return 0xffffffffu;
     if (row >= j->sh->plan.rows)
         return 0;
-    row = j->sh->row[row].at / a->q_heads;
-    return dev_load32(t, a->chosen + (uint64_t)row * a->chosen_words + at / 32) >> at % 32;
-}
-
-/* FLOP of a score and its share of the output. */
-DEV uint32_t pair_flop(const struct job *j)
-{
-    return 2 * (j->a->c.k.dim + j->a->c.v.dim);
+    token = (j->sh->plan.chunk + j->sh->row[row].at) / prefill_row_heads(a);
+    return dev_load32(t, a->chosen + token * a->chosen_words + at / 32) >> at % 32;
 }
 
 DEV void mask_row(struct lane *t, const struct job *j, const struct make mk, struct state *s,
@@ -225,9 +295,8 @@ DEV void mask_row(struct lane *t, const struct job *j, const struct make mk, str
         UNROLL
         for (uint32_t e = 0; e < 2; e++) {
             uint32_t at = s->step * mk.keys + column(t, n, e), token = token_of(&some, at);
-            if (token < v.end && (token >= v.start || token < v.sinks) &&
-                (!mk.bends || bits >> column(t, n, e) & 1))
-                dev_flop(t, 0, pair_flop(j));
+            if (sees(&v, token) && (!mk.bends || bits >> column(t, n, e) & 1))
+                dev_flop(t, 0, pair_flop(j->a));
             else
                 s->x[i / 2][n][2 * (i % 2) + e] = NONE;
         }
@@ -236,7 +305,8 @@ DEV void mask_row(struct lane *t, const struct job *j, const struct make mk, str
 
 DEV void mask(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    bool clear = is_clear(j, mk, s->step) && !(mk.bends && j->a->chosen);
+    bool clear =
+        is_clear(j->a, &j->sh->plan, s->step * mk.keys, mk.keys) && !(mk.bends && j->a->chosen);
 
     UNROLL
     for (uint32_t i = 0; i < 2 * mk.m_tiles; i++) {
@@ -245,7 +315,7 @@ DEV void mask(struct lane *t, const struct job *j, const struct make mk, struct 
         if (!clear)
             mask_row(t, j, mk, s, i);
         else if (row_of(t, mk, i) < j->sh->plan.rows)
-            dev_flop(t, 0, mk.keys / 4 * pair_flop(j));
+            dev_flop(t, 0, mk.keys / 4 * pair_flop(j->a));
     }
 }
 
@@ -290,7 +360,7 @@ DEV void soften_row(struct lane *t, const struct job *j, const struct make mk, s
 
 DEV void add_values(struct lane *t, const struct job *j, const struct make mk, struct state *s)
 {
-    uint32_t stride = prefill_stride(mk.v_units), lane = dev_lane(t);
+    uint32_t stride = stride_of(mk.v_units), lane = dev_lane(t);
     const uint16_t *v = j->v + lane % 16 * stride + lane / 16 * 8;
 
     UNROLL
@@ -369,8 +439,11 @@ DEV void prefill_body(struct lane *t, const struct prefill_args *a, const struct
     struct job j = job_of(t, a, mk);
     struct state s;
 
-    if (!prepare(t, &j, mk))
+    if (!prepare(t, a, 16 * WARPS * mk.m_tiles, &j.sh->plan, j.sh->row))
         return;
+    UNROLL
+    for (uint32_t n = 0; n < 2 * mk.m_tiles; n++)
+        j.sh->l[n][dev_thread(t)] = first_sum(t, a);
     s.step = 0;
     UNROLL
     for (uint32_t i = 0; i < mk.m_tiles * 8 * mk.v_room; i++)
@@ -430,8 +503,8 @@ PREFILL(prefill_fp16, made_up_to(a, STORE_FP16, 256, 256))
 static struct shape shape_of(const struct prefill_args *a)
 {
     struct prefill_tile w = prefill_tile(a);
-    uint32_t k_stride = prefill_stride((a->c.k.dim + 15) / 16), group = a->q_heads / a->c.heads;
-    uint32_t v_stride = prefill_stride((a->c.v.dim + 15) / 16);
+    uint32_t k_stride = stride_of((a->c.k.dim + 15) / 16), group = a->q_heads / a->c.heads;
+    uint32_t v_stride = stride_of((a->c.v.dim + 15) / 16);
     uint32_t elements = (w.rows + w.keys) * k_stride + w.keys * v_stride;
     struct shape s = {{(a->longest * group + w.rows - 1) / w.rows, a->c.heads, a->c.sequences},
                       PREFILL_THREADS,
@@ -446,6 +519,8 @@ LAUNCHER(prefill)
     bool tall = prefill_tile(a).rows == ROWS_MAX, fp16 = a->c.k.store == STORE_FP16;
     struct shape s = shape_of(a);
 
+    if (dev_prefers_tiles(self) && prefill_fits_wgmma(a))
+        return FORWARD(prefill_wgmma);
     if (!fp16 && dev_capability(self) < 80)
         return dev_refuse(self, DEVICE_UNSUPPORTED,
                           "prefill: bf16 products need compute capability 8.0; use fp16");

@@ -29,7 +29,7 @@
 #include "kernels/cache.h"
 #include "kernels/device.h"
 
-enum { PREFILL_THREADS = 128 };
+enum { PREFILL_THREADS = 128, PREFILL_WGMMA_ROWS = 128, PREFILL_WGMMA_KEYS = 128 };
 
 struct prefill_args {
     struct cache_view c;    /* lengths: rows stored, normally offset + rows of the chunk */
@@ -55,6 +55,12 @@ struct prefill_args {
     const void *sinks;      /* [q_heads] of the type of q, TAG_WEIGHTS, or NULL */
 };
 
+/* Heads of a row of q, out and lse. */
+DEV_SHARED uint32_t prefill_row_heads(const struct prefill_args *a)
+{
+    return a->q_heads;
+}
+
 /* Head sizes that have a kernel of their own, in bf16. */
 DEV_SHARED bool prefill_is_sized(const struct prefill_args *a)
 {
@@ -79,10 +85,15 @@ DEV_SHARED struct prefill_tile prefill_tile(const struct prefill_args *a)
     return w;
 }
 
-/* Elements from one row of a tile to the next; units: of 16 elements. */
-DEV_SHARED uint32_t prefill_stride(uint32_t units)
+/* Shapes that the kernel of sm_90a takes (prefill_wgmma.cu), without a cap and slopes. */
+DEV_SHARED bool prefill_fits_wgmma(const struct prefill_args *a)
 {
-    return 16 * units + 8;
+    uint32_t dk = a->c.k.dim, dv = a->c.v.dim;
+
+    if (a->cap > 0.0f || a->slopes || a->chosen)
+        return false;
+    return store_bits(a->c.k.store) == 16 && a->c.v.store == a->c.k.store &&
+           ((dk == 64 && dv == 64) || ((dk == 128 || dk == 192) && dv == 128));
 }
 
 /* Rows of the cache that a query sees: tokens [0, sinks) and [start, end). */
@@ -106,11 +117,18 @@ DEV_SHARED struct prefill_view prefill_sees(const struct prefill_args *a, uint32
     return v;
 }
 
+/* Takes the kernel of sm_90a where the GPU has it and the shape fits. prefill_wgmma_run takes
+ * it always: DEVICE_BAD_ARGUMENT or DEVICE_UNSUPPORTED where it cannot. The CPU build runs it
+ * by that name only. */
 enum device_status prefill_run(struct device *d, const struct prefill_args *a);
+enum device_status prefill_wgmma_run(struct device *d, const struct prefill_args *a);
 
-/* What prefill_run issues; first, offset and lengths: copies in host memory. Useful are
- * 2 (k.dim + v.dim) FLOP a query head and visible token. Adds to *t. */
+/* What they issue, on a device without that kernel and by it; first, offset and lengths: copies
+ * in host memory. Useful are 2 (k.dim + v.dim) FLOP a query head and visible token. Adds to *t.
+ */
 void prefill_traffic(const struct prefill_args *a, const uint32_t *first,
                      const uint32_t *offset, const uint32_t *lengths, struct traffic *t);
+void prefill_wgmma_traffic(const struct prefill_args *a, const uint32_t *first,
+                           const uint32_t *offset, const uint32_t *lengths, struct traffic *t);
 
 #endif

@@ -24,7 +24,7 @@ DEV uint32_t loser_of(struct lane *t, const struct replace_args *a, const float 
                       uint32_t leaving)
 {
     float *values = (float *)dev_shared(t), *places = values + WARPS;
-    float value = -1.0f / 0.0f, place = -1.0f; /* of scores with the sign changed */
+    float value = dev_float(0xff800000u), place = -1.0f; /* of scores with the sign changed */
 
     for (uint32_t i = dev_thread(t); i <= a->heavy; i += REPLACE_THREADS) {
         float x = -dev_load_float(t, scores + (i < a->heavy ? i : leaving));

@@ -13,7 +13,7 @@
 enum { UNITS_MAX = CACHE_DIM_MAX / 32, TURN = SCORES_QUERIES };
 
 #define LOG2E 1.4426950408889634f
-#define NONE (-1.0f / 0.0f)
+#define NONE dev_float(0xff800000u) /* minus infinity; nvcc computes -1 / 0 at run time */
 
 /* What a kernel is made for; constants after inlining. */
 struct make {
@@ -116,12 +116,9 @@ DEV void load_turn(struct lane *t, const struct job *j, const struct make mk, ui
     for (uint32_t i = me; i < TURN * pieces; i += SCORES_THREADS) {
         uint32_t q = i / pieces, first = i % pieces * 8;
         uint64_t at = (uint64_t)(j->row + from + q) * of->q_heads + head;
-        struct vec128 zero = {{0, 0, 0, 0}};
-        if (from + q < j->part.to && first < of->c.k.dim)
-            dev_async(t, to + q * stride_of(mk.units) + first,
-                      (const uint16_t *)of->q + at * of->c.k.dim + first);
-        else
-            *(struct vec128 *)(to + q * stride_of(mk.units) + first) = zero;
+        dev_async_if(t, to + q * stride_of(mk.units) + first,
+                     (const uint16_t *)of->q + at * of->c.k.dim + first,
+                     from + q < j->part.to && first < of->c.k.dim);
     }
     if (me < TURN) {
         struct query q = {{0, 0, 0}, 0.0f};
@@ -158,21 +155,34 @@ DEV void scores_of(struct lane *t, const struct job *j, const struct make mk,
     }
 }
 
+/* Query 2 q + e % 2 of 8: its probability of row g + 8 (e / 2). */
+DEV float probability(const struct query *q, const struct rows *r, const float *x, uint32_t e)
+{
+    return dev_exp2(dev_fma(x[e], r->scale[e / 2], -q[e % 2].lse));
+}
+
 /* Adds 8 queries, `left` of which there are. Mostly each of them sees every row of the block:
- * those before see less at the end, those after less at the start. */
+ * those before see less at the end, those after less at the start. That case has code of its
+ * own, of a third of the instructions. */
 DEV void add_queries(struct lane *t, const struct job *j, const struct query *query,
                      uint32_t left, struct rows *r, const float *x)
 {
+    const struct query *own = query + 2 * (dev_lane(t) % 4);
     bool clear = left >= 8 && query[0].sees.end >= j->first + j->part.keys &&
                  query[7].sees.start <= j->first;
 
     UNROLL
-    for (uint32_t e = 0; e < 4; e++) {
-        const struct query *q = query + 2 * (dev_lane(t) % 4) + e % 2;
+    for (uint32_t e = 0; e < 4 && clear; e++) {
+        r->sum[e / 2] += probability(own, r, x, e);
+        if (r->valid[e / 2])
+            dev_flop(t, 0, 2 * j->a->of.c.k.dim);
+    }
+    UNROLL
+    for (uint32_t e = 0; e < 4 && !clear; e++) {
+        const struct prefill_view *v = &own[e % 2].sees;
         uint32_t token = r->token[e / 2];
-        bool seen =
-            clear || (token < q->sees.end && (token >= q->sees.start || token < q->sees.sinks));
-        float p = dev_exp2(dev_fma(x[e], r->scale[e / 2], -q->lse));
+        bool seen = token < v->end && (token >= v->start || token < v->sinks);
+        float p = probability(own, r, x, e);
         r->sum[e / 2] += seen ? p : 0.0f;
         if (seen && r->valid[e / 2])
             dev_flop(t, 0, 2 * j->a->of.c.k.dim);

@@ -7,7 +7,8 @@
 
 #include "kernels/decode.h"
 
-#define NONE (-1.0f / 0.0f)
+#define NONE dev_float(0xff800000u) /* minus infinity; nvcc computes -1 / 0 at run time */
+#define LEAST (-3.4e38f)            /* finite, so that a difference of two is a number */
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 

@@ -85,17 +85,14 @@ DEV uint32_t unit_pair(const struct unit *u, uint32_t m, enum store store, bool 
         return u->code[m];
     if (store == STORE_FP8)
         return dev_e4m3x2(dev_permute(w, 0, m % 2 ? 0x3424 : 0x1404));
-    if (store == STORE_INT8) {
-        uint32_t moved = w ^ 0x80808080u;
-        return dev_int8x2(moved >> 16 * (m % 2) & 0xffu, moved >> (16 * (m % 2) + 8) & 0xffu);
-    }
-    if (store == STORE_KIVI2) {
-        uint32_t spread = (u->code[0] & 0xffu) | (u->code[0] & 0xff00u) << 8;
-        w = spread >> 2 * m & 0x00030003u;
-    } else {
-        w = u->code[0] >> 4 * m & 0x000f000fu;
-    }
-    return unit_affine(dev_codex2(w), u->scale[by_channel ? 2 * m : 0],
+    if (store == STORE_INT8)
+        return dev_bytex2(dev_permute(w, 0, m % 2 ? 0x4342 : 0x4140));
+    if (store == STORE_KIVI2)
+        w = dev_codex2(((u->code[0] & 0xffu) | (u->code[0] & 0xff00u) << 8) >> 2 * m,
+                       0x00030003u);
+    else
+        w = dev_codex2(u->code[0] >> 4 * m, 0x000f000fu);
+    return unit_affine(w, u->scale[by_channel ? 2 * m : 0],
                        u->scale[by_channel ? 2 * m + 1 : 0]);
 }
 

@@ -257,13 +257,15 @@ static enum device_status probe_decode(struct probe *p)
     void *work = NULL;
     enum device_status s = open_cache(p, sequences, tokens, &cache);
 
-    p->decode = (struct decode_args){
-        .c = cache.view, .q_heads = Q_HEADS, .splits = 4, .scale = 1.0f / sqrtf(DIM)};
+    p->decode =
+        (struct decode_args){.c = cache.view, .q_heads = Q_HEADS, .scale = 1.0f / sqrtf(DIM)};
+    p->decode.splits =
+        decode_splits((uint64_t)sequences * HEADS, tokens, p->out->info.multiprocessors);
     if (s == DEVICE_OK)
         s = paged_random(p->d, p->a, &p->rng, rows * DIM, &p->decode.q);
     if (s == DEVICE_OK)
         s = device_alloc(p->d, 2 * rows * DIM, TAG_ACTIVATION, &p->decode.out);
-    if (s == DEVICE_OK)
+    if (s == DEVICE_OK && p->decode.splits > 1)
         s = device_alloc(p->d, decode_work_bytes(&p->decode), TAG_WORK, &work);
     p->decode.work = work;
     if (s == DEVICE_OK)

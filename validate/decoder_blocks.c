@@ -4,7 +4,7 @@
 #include "kernels/gemm.h"
 #include "validate/decoder_in.h"
 
-enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 48, SPLIT_ROWS = 256, WAVES = 2 };
+enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 48 };
 
 struct lister {
     struct decoder *x;
@@ -39,12 +39,10 @@ uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
 {
     bool latent = t->row.stream == STREAM_LATENT; /* whose query heads are cut by 32 */
     uint64_t tiles = latent ? ck_ceil_div(x->s.mla_width, 32 * (uint64_t)x->s.rank) : 1;
-    uint64_t blocks = tiles * x->s.set.sequences * t->view.heads;
-    uint64_t want = ck_ceil_div((uint64_t)WAVES * x->info.multiprocessors, blocks);
-    uint64_t most = ck_ceil_div(t->most_rows ? t->most_rows : 1, SPLIT_ROWS);
-    uint64_t n = u64_min(u64_min(want, most), DECODE_SPLITS_MAX);
+    uint64_t heads = tiles * x->s.set.sequences * t->view.heads;
+    uint64_t rows = u64_min(t->most_rows, UINT32_MAX);
 
-    return x->info.is_cpu || !n ? 1 : (uint32_t)n;
+    return x->info.is_cpu ? 1 : decode_splits(heads, (uint32_t)rows, x->info.multiprocessors);
 }
 
 uint32_t decoder_lists(const struct shape_store *t)

@@ -25,7 +25,16 @@
                      (s).shared_bytes, cuda_stream(self)>>>(*(a)),                             \
             cuda_launched(self, #kernel))                                                      \
          : DEVICE_FAULT)
+/* In a launcher: another kernel with the same arguments. */
+#define FORWARD(id) cuda_##id(self, args)
 #define dev_capability(self) cuda_capability(self)
+/* The Makefile says so where it lists capability 9.0, whose code then is that of sm_90a. */
+#ifdef KVBUDGET_SM90A
+#define dev_has_tiles(self) (cuda_capability(self) == 90)
+#else
+#define dev_has_tiles(self) ((void)(self), false)
+#endif
+#define dev_prefers_tiles(self) dev_has_tiles(self)
 #define dev_refuse(self, status, why) cuda_refuse((self), (status), (why))
 
 enum device_status cuda_prepare(void *self, const void *kernel, struct shape s);
@@ -37,7 +46,8 @@ void cuda_gemm_close(void *state);
 int cuda_capability(void *self); /* 90 for sm_90 */
 
 struct lane;
-struct __align__(16) vec128 {
+struct __align__(16) vec128
+{
     uint32_t w[4];
 };
 
@@ -51,10 +61,12 @@ struct __align__(16) vec128 {
 #define dev_threads(t) ((uint32_t)blockDim.x)
 #define dev_lane(t) ((uint32_t)threadIdx.x % 32u)
 #define dev_warp(t) ((uint32_t)threadIdx.x / 32u)
-#define dev_block(t, axis) ((uint32_t)((axis) == 0 ? blockIdx.x : (axis) == 1 ? blockIdx.y : blockIdx.z))
-#define dev_blocks(t, axis) ((uint32_t)((axis) == 0 ? gridDim.x : (axis) == 1 ? gridDim.y : gridDim.z))
+#define dev_block(t, axis)                                                                     \
+    ((uint32_t)((axis) == 0 ? blockIdx.x : (axis) == 1 ? blockIdx.y : blockIdx.z))
+#define dev_blocks(t, axis)                                                                    \
+    ((uint32_t)((axis) == 0 ? gridDim.x : (axis) == 1 ? gridDim.y : gridDim.z))
 
-extern __shared__ uint4 dev_shared_memory[];
+extern __shared__ __align__(1024) uint4 dev_shared_memory[];
 #define dev_shared(t) ((void *)dev_shared_memory)
 
 #define dev_load8(t, p) (*(const uint8_t *)(p))
@@ -86,13 +98,18 @@ DEV struct vec128 cuda_stream128(const void *p)
 #define dev_sync(t) __syncwarp()
 #define dev_sum(t, x, w) cuda_sum((x), (w))
 #define dev_max(t, x, w) cuda_max((x), (w))
+#define dev_sum_rows(t, x) cuda_sum_rows(x)
+#define dev_max_rows(t, x) cuda_max_rows(x)
 #define dev_shuffle(t, x, i, w) __shfl_sync(0xffffffffu, (x), (int)(i), (int)(w))
 #define dev_ballot(t, x) __ballot_sync(0xffffffffu, (x))
 #define dev_mma_bf16(t, c, a, b) cuda_mma_bf16((c), (a), (b))
 #define dev_mma_fp16(t, c, a, b) cuda_mma_fp16((c), (a), (b))
 #define dev_ldmatrix(t, r, row) cuda_ldmatrix((r), (row))
 #define dev_ldmatrix_transposed(t, r, row) cuda_ldmatrix_transposed((r), (row))
+#define dev_transpose(t, x) cuda_transpose(x)
 #define dev_async(t, shared, p) cuda_async((shared), (p))
+#define dev_async_if(t, shared, p, on) cuda_async_if((shared), (p), (on))
+#define dev_async32_if(t, shared, p, on) cuda_async32_if((shared), (p), (on))
 #define dev_async_commit(t) cuda_async_commit()
 #define dev_async_wait(t, n) cuda_async_wait<(n)>()
 #define dev_flop(t, issued, useful) ((void)0)
@@ -112,6 +129,22 @@ DEV float cuda_max(float x, uint32_t width)
     UNROLL
     for (uint32_t step = width / 2; step; step /= 2)
         x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, (int)step));
+    return x;
+}
+
+DEV float cuda_sum_rows(float x)
+{
+    UNROLL
+    for (int step = 16; step >= 4; step /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+DEV float cuda_max_rows(float x)
+{
+    UNROLL
+    for (int step = 16; step >= 4; step /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
     return x;
 }
 
@@ -170,6 +203,40 @@ DEV void cuda_ldmatrix_transposed(uint32_t *r, const void *row)
                  : "memory");
 }
 
+DEV uint32_t cuda_transpose(uint32_t x)
+{
+    uint32_t y;
+
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
+
+DEV void cuda_async32_if(void *shared, const void *p, bool on)
+{
+#if DEV_SM >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :
+                 : "r"(cuda_shared_address(shared)), "l"(__cvta_generic_to_global(p)),
+                   "r"(on ? 4 : 0)
+                 : "memory");
+#else
+    *(uint32_t *)shared = on ? *(const uint32_t *)p : 0;
+#endif
+}
+
+DEV void cuda_async_if(void *shared, const void *p, bool on)
+{
+#if DEV_SM >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(cuda_shared_address(shared)), "l"(__cvta_generic_to_global(p)),
+                   "r"(on ? 16 : 0)
+                 : "memory");
+#else
+    *(uint4 *)shared = on ? *(const uint4 *)p : make_uint4(0, 0, 0, 0);
+#endif
+}
+
 DEV void cuda_async(void *shared, const void *p)
 {
 #if DEV_SM >= 800
@@ -195,6 +262,8 @@ template <int pending> DEV void cuda_async_wait(void)
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 #endif
 }
+
+#include "kernels/cuda/tile.cuh"
 
 DEV uint32_t dev_bits(float x)
 {
@@ -272,6 +341,15 @@ DEV uint32_t dev_pack_fp16(float low, float high)
 DEV uint32_t dev_permute(uint32_t a, uint32_t b, uint32_t s)
 {
     return __byte_perm(a, b, s);
+}
+
+/* One instruction; left alone, the compiler makes it two with two constants. */
+DEV uint32_t dev_merge(uint32_t w, uint32_t mask, uint32_t rest)
+{
+    uint32_t y;
+
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(y) : "r"(w), "r"(mask), "r"(rest));
+    return y;
 }
 
 DEV uint32_t dev_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c)

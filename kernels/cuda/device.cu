@@ -403,14 +403,20 @@ uint32_t cuda_count(struct device_text *why)
     return n > 0 ? (uint32_t)n : 0;
 }
 
+/* Blocks with much shared memory also ask for the split of it with the first-level cache that
+ * lets several of them share a multiprocessor. */
 enum device_status cuda_prepare(void *self, const void *kernel, struct shape s)
 {
+    cudaError_t e;
+
     if (s.shared_bytes <= 48 * 1024)
         return DEVICE_OK;
-    return told(&of(self)->error,
-                cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     (int)s.shared_bytes),
-                "cudaFuncSetAttribute");
+    e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)s.shared_bytes);
+    if (e == cudaSuccess)
+        e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                 cudaSharedmemCarveoutMaxShared);
+    return told(&of(self)->error, e, "cudaFuncSetAttribute");
 }
 
 enum device_status cuda_launched(void *self, const char *what)

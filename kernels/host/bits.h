@@ -85,6 +85,8 @@ DEV uint32_t dev_pack_fp16(float low, float high)
     return dev_to_fp16(low) | (uint32_t)dev_to_fp16(high) << 16;
 }
 
+#define dev_merge(w, mask, rest) (((w) & (mask)) | (rest))
+
 /* Byte i of the result is byte (s >> 4 i) & 7 of b:a. */
 DEV uint32_t dev_permute(uint32_t a, uint32_t b, uint32_t s)
 {

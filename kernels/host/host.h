@@ -8,41 +8,16 @@
 #include <stdint.h>
 
 #include "kernels/host/fiber.h"
+#include "kernels/host/meet.h"
+#include "kernels/host/tile.h"
 #include "kernels/launch.h"
 
-enum { WARP = 32, HOST_ASYNC_MAX = 64 };
-
-/* What a waiting thread waits for. From HOST_SYNC on the 32 threads of a warp meet. */
-enum host_wait {
-    HOST_NONE,
-    HOST_DONE,
-    HOST_BARRIER,
-    HOST_SYNC,
-    HOST_SUM,
-    HOST_MAX,
-    HOST_SHUFFLE,
-    HOST_BALLOT,
-    HOST_MMA_BF16,
-    HOST_MMA_FP16,
-    HOST_LDMATRIX,
-    HOST_LDMATRIX_TRANSPOSED
-};
-
-union host_slot { /* what a thread brings to a meeting, and takes from it */
-    float f;
-    uint32_t u;
-    const void *p;
-    struct {
-        float c[4];
-        uint32_t a[4], b[2];
-    } mma;
-    uint32_t r[4];
-};
+enum { WARP = 32, HOST_ASYNC_MAX = 128 };
 
 struct host_async { /* an asynchronous copy under way */
     void *to;
     const void *from;
-    uint32_t group;
+    uint32_t bytes, group;
 };
 
 struct lane { /* one thread of the running block */
@@ -54,6 +29,8 @@ struct lane { /* one thread of the running block */
     union host_slot in, out;
     uint32_t n_async, group; /* copies under way, number of the open group */
     struct host_async async[HOST_ASYNC_MAX];
+    uint32_t n_products;
+    struct host_product products[HOST_PRODUCTS_MAX];
 };
 
 struct host_alloc {
@@ -97,18 +74,15 @@ enum device_status host_launch(void *self, struct shape s, host_kernel k, const 
 /* From inside a thread: records the fault and never returns. */
 void host_fault(struct lane *t, const char *place, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), noreturn));
-/* Meets the others (the block at a HOST_BARRIER, else the warp). */
-void host_meet(struct lane *t, enum host_wait w, uint32_t width, const char *place);
-/* What a complete warp computes, in[] to out[]. */
-void host_meeting(struct lane *warp, enum host_wait w, uint32_t width);
-const char *host_wait_name(enum host_wait w);
 
 /* Device memory. */
 void host_load(struct lane *t, void *to, const void *from, uint32_t bytes, const char *place);
 void host_store(struct lane *t, void *to, const void *from, uint32_t bytes, const char *place);
 /* For what runs outside of the fibers: counts a range; false when no allocation holds it. */
 bool host_touch(struct host_device *d, const void *p, uint64_t bytes, bool write);
-void host_async_copy(struct lane *t, void *shared, const void *from, const char *place);
+/* from NULL: zeros. */
+void host_async_copy(struct lane *t, void *shared, const void *from, uint32_t bytes,
+                     const char *place);
 void host_async_wait(struct lane *t, uint32_t pending, const char *place);
 /* Checks that [p, p + bytes) lies in the block's shared memory, aligned to its size. */
 void host_check_shared(struct lane *t, const void *p, uint32_t bytes, const char *place);

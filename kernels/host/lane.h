@@ -21,7 +21,11 @@
     }
 #define LAUNCHER(id) enum device_status cpu_##id(void *self, const void *args)
 #define LAUNCH(kernel, s, a) host_launch(self, (s), kernel, (a))
+#define FORWARD(id) cpu_##id(self, args)
 #define dev_capability(self) ((void)(self), 90)
+#define dev_has_tiles(self) ((void)(self), true)
+/* Small as the shapes of the CPU build are, the kernel with smaller steps suits them better. */
+#define dev_prefers_tiles(self) ((void)(self), false)
 #define dev_refuse(self, status, why) host_refuse((self), (status), (why))
 
 enum device_status host_refuse(void *self, enum device_status s, const char *why);
@@ -76,6 +80,8 @@ DEV_ACCESS(_float, float)
 #define dev_sync(t) host_meet((t), HOST_SYNC, 0, DEV_PLACE)
 #define dev_sum(t, x, w) host_reduce((t), HOST_SUM, (x), (w), DEV_PLACE)
 #define dev_max(t, x, w) host_reduce((t), HOST_MAX, (x), (w), DEV_PLACE)
+#define dev_sum_rows(t, x) host_reduce((t), HOST_SUM_ROWS, (x), WARP, DEV_PLACE)
+#define dev_max_rows(t, x) host_reduce((t), HOST_MAX_ROWS, (x), WARP, DEV_PLACE)
 #define dev_shuffle(t, x, i, w) host_shuffle((t), (x), (i), (w), DEV_PLACE)
 #define dev_ballot(t, x) host_ballot((t), (x), DEV_PLACE)
 #define dev_mma_bf16(t, c, a, b) host_mma((t), HOST_MMA_BF16, (c), (a), (b), DEV_PLACE)
@@ -83,7 +89,12 @@ DEV_ACCESS(_float, float)
 #define dev_ldmatrix(t, r, row) host_ldmatrix((t), HOST_LDMATRIX, (r), (row), DEV_PLACE)
 #define dev_ldmatrix_transposed(t, r, row)                                                     \
     host_ldmatrix((t), HOST_LDMATRIX_TRANSPOSED, (r), (row), DEV_PLACE)
-#define dev_async(t, shared, p) host_async_copy((t), (shared), (p), DEV_PLACE)
+#define dev_transpose(t, x) host_transpose((t), (x), DEV_PLACE)
+#define dev_async(t, shared, p) host_async_copy((t), (shared), (p), 16, DEV_PLACE)
+#define dev_async_if(t, shared, p, on)                                                         \
+    host_async_copy((t), (shared), (on) ? (p) : NULL, 16, DEV_PLACE)
+#define dev_async32_if(t, shared, p, on)                                                       \
+    host_async_copy((t), (shared), (on) ? (p) : NULL, 4, DEV_PLACE)
 #define dev_async_commit(t) ((void)(t)->group++)
 #define dev_async_wait(t, n) host_async_wait((t), (n), DEV_PLACE)
 
@@ -92,6 +103,7 @@ uint32_t host_shared_add(struct lane *t, uint32_t *p, uint32_t x, const char *pl
 float host_reduce(struct lane *t, enum host_wait w, float x, uint32_t width, const char *place);
 uint32_t host_shuffle(struct lane *t, uint32_t x, uint32_t i, uint32_t width,
                       const char *place);
+uint32_t host_transpose(struct lane *t, uint32_t x, const char *place);
 uint32_t host_ballot(struct lane *t, bool x, const char *place);
 void host_mma(struct lane *t, enum host_wait w, float *c, const uint32_t *a, const uint32_t *b,
               const char *place);

@@ -94,14 +94,24 @@ void host_check_shared(struct lane *t, const void *p, uint32_t bytes, const char
         host_fault(t, place, "shared memory that is not aligned to %u bytes", bytes);
 }
 
-void host_async_copy(struct lane *t, void *shared, const void *from, const char *place)
+void host_async_copy(struct lane *t, void *shared, const void *from, uint32_t bytes,
+                     const char *place)
 {
-    host_check_shared(t, shared, 16, place);
-    count_read(t, from, 16, place);
+    host_check_shared(t, shared, bytes, place);
+    if (from)
+        count_read(t, from, bytes, place);
     if (t->n_async == HOST_ASYNC_MAX)
         host_fault(t, place, "more than %d asynchronous copies under way", HOST_ASYNC_MAX);
-    memset(shared, 0xff, 16);
-    t->async[t->n_async++] = (struct host_async){shared, from, t->group};
+    memset(shared, 0xff, bytes);
+    t->async[t->n_async++] = (struct host_async){shared, from, bytes, t->group};
+}
+
+static void land(const struct host_async *c)
+{
+    if (c->from)
+        memcpy(c->to, c->from, c->bytes);
+    else
+        memset(c->to, 0, c->bytes);
 }
 
 void host_async_wait(struct lane *t, uint32_t pending, const char *place)
@@ -112,7 +122,7 @@ void host_async_wait(struct lane *t, uint32_t pending, const char *place)
     for (uint32_t i = 0; i < t->n_async; i++) {
         const struct host_async *c = &t->async[i];
         if (c->group < t->group && t->group - c->group > pending)
-            memcpy(c->to, c->from, 16);
+            land(c);
         else
             t->async[left++] = *c;
     }

@@ -54,9 +54,9 @@ static void thread_main(void *arg)
     struct lane *t = arg;
 
     t->run->kernel(t, t->run->args);
-    if (t->n_async)
-        host_fault(t, "end of the kernel", "%u asynchronous copies were never waited for",
-                   t->n_async);
+    if (t->n_async || t->n_products)
+        host_fault(t, "end of the kernel", "%u asynchronous %s were never waited for",
+                   t->n_async ? t->n_async : t->n_products, t->n_async ? "copies" : "products");
     t->wait = HOST_DONE;
     for (;;)
         fiber_yield(t->run->d->fibers, t->thread, true);
@@ -93,7 +93,7 @@ static void diverged(struct host_run *r, const struct lane *a, const struct lane
          other);
 }
 
-/* Runs a warp until its threads have ended or wait at a barrier of the block. */
+/* Runs a warp until its threads have ended or wait for other warps. */
 static void run_warp(struct host_run *r, struct lane *warp)
 {
     while (!r->failed) {
@@ -120,30 +120,69 @@ static void run_warp(struct host_run *r, struct lane *warp)
     }
 }
 
-static void run_block(struct host_run *r)
+static void go_on(struct lane *first, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        first[i].wait = HOST_NONE;
+}
+
+/* Lets the warpgroups go on whose threads all wait for the same product of tiles. */
+static bool met_as_groups(struct host_run *r)
+{
+    bool met = false;
+
+    for (uint32_t i = 0; i + WARPGROUP <= r->shape.threads; i += WARPGROUP) {
+        struct lane *group = &r->d->lanes[i];
+        enum host_wait w = group->wait;
+        if ((w != HOST_SCORES && w != HOST_VALUES) || stranger(group, WARPGROUP))
+            continue;
+        host_tile_meeting(group, w == HOST_SCORES);
+        r->d->tally.issued.tensor_flop +=
+            UINT64_C(2) * 64 * 128 * (w == HOST_SCORES ? 16 : 1) * group->in.tile.size;
+        go_on(group, WARPGROUP);
+        met = true;
+    }
+    return met;
+}
+
+static void begin_block(struct host_run *r)
 {
     struct host_device *d = r->d;
-    uint32_t warps = r->shape.threads / WARP;
 
     memset(d->shared, 0xff, r->shape.shared_bytes);
     for (uint32_t i = 0; i < r->shape.threads; i++) {
         d->lanes[i].run = r;
         d->lanes[i].thread = i;
         d->lanes[i].wait = HOST_NONE;
-        d->lanes[i].n_async = d->lanes[i].group = 0;
+        d->lanes[i].n_async = d->lanes[i].group = d->lanes[i].n_products = 0;
         fiber_reset(d->fibers, i, thread_main, &d->lanes[i]);
     }
+}
+
+static void run_block(struct host_run *r)
+{
+    struct host_device *d = r->d;
+    uint32_t warps = r->shape.threads / WARP;
+
+    begin_block(r);
     while (!r->failed) {
         const struct lane *other;
-        for (uint32_t w = 0; w < warps && !r->failed; w++)
-            run_warp(r, &d->lanes[(d->options.reversed ? warps - 1 - w : w) * WARP]);
+        for (uint32_t w = 0; w < warps && !r->failed; w++) {
+            struct lane *warp = &d->lanes[(d->options.reversed ? warps - 1 - w : w) * WARP];
+            if (warp->wait == HOST_NONE)
+                run_warp(r, warp);
+        }
         if (r->failed)
             return;
+        if (met_as_groups(r))
+            continue;
         other = stranger(d->lanes, r->shape.threads);
         if (other)
             diverged(r, d->lanes, other);
         else if (d->lanes->wait == HOST_DONE)
             return;
+        else
+            go_on(d->lanes, r->shape.threads);
     }
 }
 
@@ -157,9 +196,9 @@ static bool provide(struct host_device *d, const struct shape *s)
         d->lanes = calloc(s->threads, sizeof *d->lanes);
     }
     if (!d->shared || d->shared_room < s->shared_bytes) {
-        uint32_t room = (s->shared_bytes / 256 + 1) * 256;
+        uint32_t room = (s->shared_bytes / 1024 + 1) * 1024;
         free(d->shared);
-        d->shared = aligned_alloc(256, room);
+        d->shared = aligned_alloc(1024, room);
         d->shared_room = d->shared ? room : 0;
     }
     return d->fibers && d->lanes && d->shared;

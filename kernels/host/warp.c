@@ -8,9 +8,14 @@ const char *host_wait_name(enum host_wait w)
     case HOST_NONE: return "nothing";
     case HOST_DONE: return "end";
     case HOST_BARRIER: return "barrier";
+    case HOST_SCORES:
+    case HOST_VALUES: return "product of tiles";
     case HOST_SYNC: return "warp barrier";
-    case HOST_SUM: return "warp sum";
-    case HOST_MAX: return "warp maximum";
+    case HOST_SUM:
+    case HOST_SUM_ROWS: return "warp sum";
+    case HOST_MAX:
+    case HOST_MAX_ROWS: return "warp maximum";
+    case HOST_TRANSPOSE: return "matrix transposition";
     case HOST_SHUFFLE: return "shuffle";
     case HOST_BALLOT: return "ballot";
     case HOST_MMA_BF16:
@@ -21,14 +26,15 @@ const char *host_wait_name(enum host_wait w)
     return "?";
 }
 
-/* A butterfly in the order of the GPU's, so that sums round alike. */
-static void reduce(struct lane *warp, bool sum, uint32_t width)
+/* A butterfly in the order of the GPU's, so that sums round alike: strides from width / 2 down
+ * to `last`. */
+static void reduce(struct lane *warp, bool sum, uint32_t width, uint32_t last)
 {
     float x[WARP], y[WARP];
 
     for (uint32_t i = 0; i < WARP; i++)
         x[i] = warp[i].in.f;
-    for (uint32_t step = width / 2; step; step /= 2) {
+    for (uint32_t step = width / 2; step >= last; step /= 2) {
         for (uint32_t i = 0; i < WARP; i++)
             y[i] = sum ? x[i] + x[i ^ step] : fmaxf(x[i], x[i ^ step]);
         memcpy(x, y, sizeof x);
@@ -42,6 +48,15 @@ static void shuffle(struct lane *warp, uint32_t width)
     for (uint32_t i = 0; i < WARP; i++) {
         uint32_t from = i / width * width + warp[i].in.r[1] % width;
         warp[i].out.u = warp[from].in.r[0];
+    }
+}
+
+static void transpose(struct lane *warp)
+{
+    for (uint32_t i = 0; i < WARP; i++) {
+        uint32_t g = i / 4, low = i % 4 * 2 * 4 + g / 2, shift = 16 * (g % 2);
+        warp[i].out.u =
+            (warp[low].in.u >> shift & 0xffffu) | (warp[low + 4].in.u >> shift & 0xffffu) << 16;
     }
 }
 
@@ -108,9 +123,14 @@ void host_meeting(struct lane *warp, enum host_wait w, uint32_t width)
     case HOST_NONE:
     case HOST_DONE:
     case HOST_BARRIER:
+    case HOST_SCORES:
+    case HOST_VALUES:
     case HOST_SYNC: return;
     case HOST_SUM:
-    case HOST_MAX: reduce(warp, w == HOST_SUM, width); return;
+    case HOST_MAX: reduce(warp, w == HOST_SUM, width, 1); return;
+    case HOST_SUM_ROWS:
+    case HOST_MAX_ROWS: reduce(warp, w == HOST_SUM_ROWS, width, 4); return;
+    case HOST_TRANSPOSE: transpose(warp); return;
     case HOST_SHUFFLE: shuffle(warp, width); return;
     case HOST_BALLOT: ballot(warp); return;
     case HOST_MMA_BF16:
@@ -140,6 +160,13 @@ uint32_t host_shuffle(struct lane *t, uint32_t x, uint32_t i, uint32_t width, co
     t->in.r[0] = x;
     t->in.r[1] = i;
     host_meet(t, HOST_SHUFFLE, width, place);
+    return t->out.u;
+}
+
+uint32_t host_transpose(struct lane *t, uint32_t x, const char *place)
+{
+    t->in.u = x;
+    host_meet(t, HOST_TRANSPOSE, 0, place);
     return t->out.u;
 }
 

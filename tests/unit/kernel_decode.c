@@ -333,6 +333,38 @@ static void heads(void **state)
     RUN_ALL(*state, all);
 }
 
+/* Shapes whose rows come through the ring: one and two tiles of heads, more steps than stages,
+ * pages of any size, every format. */
+static void rings(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 16, 330, 16, .splits = 1},
+        {STORE_BF16, STORE_BF16, 128, 0, 2, 2, 8, 300, 1000, .splits = 1, .varied = true},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 37, 70, 1, .splits = 2},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 3, 250, 7, .splits = 2, .window = 200,
+         .sinks = 20},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 11, 400, 24, .splits = 1},
+        {STORE_BF16, STORE_BF16, 256, 0, 1, 1, 12, 200, 16, .splits = 2},
+        {STORE_FP16, STORE_FP16, 128, 0, 1, 1, 13, 280, 16, .splits = 1},
+        {STORE_FP8, STORE_FP8, 128, 0, 1, 1, 16, 340, 5, .splits = 1, .scaled = true},
+        {STORE_INT8, STORE_INT8, 128, 0, 1, 1, 9, 340, 16, .splits = 2, .scaled = true},
+        {STORE_INT4, STORE_INT4, 128, 0, 1, 1, 16, 340, 16, 32, .splits = 1},
+        {STORE_INT4, STORE_INT4, 128, 0, 1, 1, 4, 90, 3, 128, .splits = 1, .window = 60},
+        {STORE_INT4, STORE_INT4, 128, 0, 1, 1, 4, 40, 16, 16, .splits = 1},
+        {STORE_FP8, STORE_FP8, 128, 0, 2, 4, 16, 80, 16, .splits = 2, .ragged = true,
+         .scaled = true},
+        {STORE_INT4, STORE_INT4, 128, 0, 2, 2, 8, 80, 16, 64, .splits = 1, .ragged = true},
+        {STORE_FP16, STORE_FP16, 128, 0, 2, 1, 13, 90, 16, .splits = 2, .learned = true,
+         .varied = true},
+        {STORE_BF16, STORE_BF16, 256, 0, 1, 2, 4, 90, 16, .splits = 1, .learned = true,
+         .window = 40, .sinks = 4},
+        {STORE_INT8, STORE_INT8, 128, 0, 1, 1, 12, 70, 16, .splits = 3, .learned = true,
+         .hidden = 1, .scaled = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
 static void splits(void **state)
 {
     static const struct setting all[] = {
@@ -368,8 +400,7 @@ static void visible(void **state)
     RUN_ALL(*state, all);
 }
 
-/* Capped scores, slopes along the tokens, learned sinks; heads of 128 in bf16 have a kernel
- * without the first two. */
+/* Capped scores, slopes along the tokens, learned sinks. The ring has no cap and slopes. */
 static void bent(void **state)
 {
     static const struct setting all[] = {
@@ -487,6 +518,23 @@ static void shared_source(void **state)
     kt_u64(t.issued.useful_flop, (uint64_t)4 * (40 + 39) * 2 * 128);
 }
 
+/* On 132 multiprocessors: enough heads alone, few heads, too few rows to share, and 200 heads,
+ * of which one each would leave half of the second turn idle. */
+static void split_counts(void **state)
+{
+    static const struct {
+        uint64_t heads;
+        uint32_t rows, multiprocessors, splits;
+    } all[] = {
+        {1320, 4096, 132, 1}, {8, 32768, 132, 64},  {1, 1000000, 132, 256}, {1, 500, 132, 1},
+        {2, 512, 132, 2},     {200, 16384, 132, 9}, {4, 0, 132, 1},         {4, 4096, 1, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        kt_u64(decode_splits(all[i].heads, all[i].rows, all[i].multiprocessors), all[i].splits);
+}
+
 static void refuses(void **state)
 {
     struct kk *k = *state;
@@ -543,9 +591,11 @@ static void refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(heads),         kk_test(splits),  kk_reversed(splits), kk_test(visible),
-        kk_reversed(visible),   kk_test(formats), kk_test(kivi),       kk_test(planner_bytes),
-        kk_test(shared_source), kk_test(refuses), kk_test(bent),       kk_reversed(bent),
+        kk_test(heads),         kk_test(rings),         kk_reversed(rings),
+        kk_test(splits),        kk_reversed(splits),    kk_test(visible),
+        kk_reversed(visible),   kk_test(formats),       kk_test(kivi),
+        kk_test(planner_bytes), kk_test(shared_source), kk_test(split_counts),
+        kk_test(bent),          kk_reversed(bent),      kk_test(refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

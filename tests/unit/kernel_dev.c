@@ -136,6 +136,9 @@ DEV void meet_body(struct lane *t, const struct args *a)
     dev_store32(t, out + 2, (uint32_t)dev_max(t, (float)(me ^ 5), 8));
     dev_store32(t, out + 3, dev_shuffle(t, 10 * me, me + 1, 16));
     dev_store32(t, out + 4, dev_ballot(t, me % 3 == 0));
+    dev_store32(t, out + 5, (uint32_t)dev_sum_rows(t, (float)me));
+    dev_store32(t, out + 6, (uint32_t)dev_max_rows(t, (float)(me ^ 5)));
+    dev_store32(t, out + 7, dev_transpose(t, 2 * me | (2 * me + 1) << 16)); /* row, column */
     dev_sync(t);
 }
 KERNEL(meet_kernel, 64, struct args, meet_body(t, a))
@@ -153,6 +156,9 @@ static void meetings(void **state)
         kt_u64(got[2], me / 8 * 8 + 7);
         kt_u64(got[3], 10 * (me / 16 * 16 + (me + 1) % 16));
         kt_u64(got[4], 0x49249249);
+        kt_u64(got[5], 4 * (7 * 8 / 2) + 8 * (me % 4)); /* of me % 4 + 4 i, i < 8 */
+        kt_u64(got[6], 28 + (me % 4 ^ 1));
+        kt_u64(got[7], (16 * (me % 4) + me / 4) | (16 * (me % 4) + 8 + me / 4) << 16);
     }
 }
 
@@ -317,6 +323,13 @@ DEV void async_body(struct lane *t, const struct args *a)
     dev_store32(t, out + 2, s[4]);
     dev_async_wait(t, 0);
     dev_store32(t, out + 3, s[4]);
+    dev_async_if(t, s, a->out, me % 2);
+    dev_async32_if(t, s + 4, me % 2 ? NULL : a->out, me % 2 == 0);
+    dev_async_commit(t);
+    dev_store32(t, out + 4, s[0] & s[4]);
+    dev_async_wait(t, 0);
+    dev_store32(t, out + 5, s[0]);
+    dev_store32(t, out + 6, s[4]);
 }
 KERNEL(async_kernel, 32, struct args, async_body(t, a))
 
@@ -333,6 +346,9 @@ static void asynchronous(void **state)
         kt_u64(got[1], 5);
         kt_u64(got[2], UINT32_MAX);
         kt_u64(got[3], 6);
+        kt_u64(got[4], UINT32_MAX);
+        kt_u64(got[5], i % 2 ? 5 : 0);
+        kt_u64(got[6], i % 2 ? 0 : 5);
     }
 }
 
@@ -358,7 +374,7 @@ FAULTY(misaligned, dev_load64(t, a->out + 1))
 FAULTY(never_waited, dev_async(t, s, a->out); dev_async_commit(t))
 FAULTY(shared_outside, dev_async(t, s + 16, a->out))
 FAULTY(shared_misaligned, dev_async(t, s + 1, a->out))
-FAULTY(too_many, for (int i = 0; i < 65; i++) dev_async(t, s, a->out))
+FAULTY(too_many, for (int i = 0; i < 129; i++) dev_async(t, s, a->out))
 
 static void two_places(struct lane *t, const void *args)
 {
@@ -393,7 +409,7 @@ static void found(void **state)
         {misaligned, 32, "0: reads 8 bytes at an address that is not a multiple of 8"},
         {shared_outside, 32, "0: 16 bytes outside of the block's shared memory"},
         {shared_misaligned, 32, "0: shared memory that is not aligned to 16 bytes"},
-        {too_many, 32, "0: more than 64 asynchronous copies under way"},
+        {too_many, 32, "0: more than 128 asynchronous copies under way"},
     };
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -462,9 +478,10 @@ static void codes(void **state)
         uint32_t j = (i * 7 + 3) % 256;
         if ((i & 0x7f) != 0x7f && (j & 0x7f) != 0x7f)
             pair_is(dev_e4m3x2(i << 8 | j << 24), ks_e4m3((uint8_t)i), ks_e4m3((uint8_t)j));
-        pair_is(dev_int8x2(i ^ 0x80, j ^ 0x80), (int8_t)i, (int8_t)j);
-        pair_is(dev_codex2(i % 128 | j % 128 << 16), i % 128, j % 128);
+        pair_is(dev_bytex2(i | j << 16), (int8_t)i, (int8_t)j);
+        pair_is(dev_codex2(i % 128 | j % 128 << 16, 0x007f007f), i % 128, j % 128);
     }
+    kt_u64(dev_merge(0x12345678, 0x00ff0f00, 0x80000001), 0x80340601);
     kt_u64(dev_permute(0x33221100, 0x77665544, 0x5410), 0x55441100);
     kt_u64(dev_permute(0x33221100, 0x77665544, 0x7632), 0x77663322);
 }

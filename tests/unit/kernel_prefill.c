@@ -18,6 +18,7 @@ struct setting {
     uint32_t stretch; /* tokens that see each other (chunk_tokens) */
     float cap;
     bool slopes, learned; /* learned sinks */
+    bool wgmma;           /* by the kernel of sm_90a */
 };
 
 struct fixture {
@@ -347,13 +348,14 @@ static uint64_t useful_flop(const struct fixture *f)
     return pairs * (f->a.q_heads / c->heads) * 2 * (c->k.dim + c->v.dim);
 }
 
-static void counted(struct kk *k, const struct fixture *f)
+static void counted(struct kk *k, const struct fixture *f, bool wgmma)
 {
     const struct cache_view *c = &f->s.c;
     struct tally got, want = {.launches = 1};
     uint64_t heads = f->rows * f->a.q_heads;
 
-    prefill_traffic(&f->a, f->first, f->offset, f->s.lengths, &want.issued);
+    (wgmma ? prefill_wgmma_traffic : prefill_traffic)(&f->a, f->first, f->offset, f->s.lengths,
+                                                      &want.issued);
     for (uint32_t i = 0; i < c->sequences * c->heads; i++) {
         want.unique_read_bytes[TAG_K] += seen_bytes(f, false, i / c->heads, i % c->heads);
         want.unique_read_bytes[TAG_V] += seen_bytes(f, true, i / c->heads, i % c->heads);
@@ -383,12 +385,12 @@ static void run_all(struct kk *k, const struct setting *o, size_t n)
         print_message("# setting %zu\n", i);
         build(k, &o[i], &f);
         device_tally_reset(k->d);
-        if (!kk_ran(k, prefill_run(k->d, &f.a)))
+        if (!kk_ran(k, (o[i].wgmma ? prefill_wgmma_run : prefill_run)(k->d, &f.a)))
             continue;
         accurate(k, &f);
         if (o[i].lse)
             accurate_lse(k, &f);
-        counted(k, &f);
+        counted(k, &f, o[i].wgmma);
     }
 }
 #define RUN_ALL(k, o) run_all((k), (o), sizeof(o) / sizeof *(o))
@@ -535,6 +537,47 @@ static void formats(void **state)
     RUN_ALL(*state, all);
 }
 
+/* The kernel of sm_90a: every shape it takes, one step and several, all masks. */
+static void wgmma(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 4, 70, 0, .page = 16, .wgmma = true,
+         .lse = true},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 2, 70, 200, .page = 7, .wgmma = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 2, 2, 4, 40, 300, .page = 16, .wgmma = true,
+         .varied = true, .lse = true},
+        {STORE_BF16, STORE_BF16, 192, 128, 1, 1, 1, 140, 130, .page = 16, .wgmma = true},
+        {STORE_FP16, STORE_FP16, 128, 0, 1, 1, 8, 20, 200, .page = 16, .wgmma = true},
+        {STORE_FP16, STORE_FP16, 64, 0, 1, 1, 1, 128, 0, .page = 16, .wgmma = true},
+        {STORE_FP16, STORE_FP16, 192, 128, 1, 1, 1, 9, 3, .page = 16, .wgmma = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 4, 40, 300, .page = 16, .wgmma = true,
+         .window = 150, .sinks = 20, .lse = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 4, 60, 0, .page = 16, .wgmma = true, .hidden = 1,
+         .lse = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 2, 2, 4, 20, 150, .page = 16, .wgmma = true,
+         .ragged = true},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 2, 30, 200, .page = 16, .wgmma = true,
+         .unstored = true, .window = 20},
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 8, 40, 200, .page = 16, .wgmma = true,
+         .learned = true, .window = 150, .lse = true},
+        {STORE_FP16, STORE_FP16, 128, 0, 2, 2, 6, 50, 90, .page = 16, .wgmma = true,
+         .learned = true, .hidden = 1, .varied = true, .lse = true},
+        {STORE_BF16, STORE_BF16, 128, 0, 1, 1, 2, 90, 150, .page = 16, .wgmma = true,
+         .stretch = 100, .lse = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
+static void wgmma_races(void **state)
+{
+    static const struct setting all[] = {
+        {STORE_BF16, STORE_BF16, 64, 0, 1, 1, 2, 70, 330, .page = 16, .wgmma = true},
+    };
+
+    RUN_ALL(*state, all);
+}
+
 /* A prompt in chunks gives the bits of the prompt in one piece. */
 static void chunked(void **state)
 {
@@ -573,6 +616,24 @@ static void chunked(void **state)
             kk_get(k, parts + cuts[i] * row_bytes, a.out, first[1] * row_bytes);
         }
         assert_memory_equal(parts, whole, bytes);
+    }
+}
+
+/* And is not picked. */
+static void wgmma_refuses(struct kk *k, const struct fixture *f)
+{
+    struct prefill_args bad[] = {f->a, f->a, f->a, f->a};
+
+    assert_true(prefill_fits_wgmma(&f->a));
+    bad[0].c.k.dim = bad[0].c.v.dim = 80;
+    bad[1].c.k.store = bad[1].c.v.store = STORE_FP8;
+    bad[2].cap = 50;
+    bad[3].slopes = kk_new(k, TAG_TABLES, 4 * f->a.q_heads);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(prefill_fits_wgmma(&bad[i]));
+        kk_refused(k, prefill_wgmma_run(k->d, &bad[i]),
+                   "prefill: products of tiles are for 16 bits, heads of 64, 128, or 192 and "
+                   "128, no cap, no slopes");
     }
 }
 
@@ -624,14 +685,17 @@ static void refuses(void **state)
     f.a.cap = 0;
     f.a.chunk_tokens = f.a.window_tokens = 8;
     kk_refused(k, prefill_run(k->d, &f.a), "prefill: a window or chunks, not both");
+    f.a.chunk_tokens = f.a.window_tokens = 0;
+    wgmma_refuses(k, &f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         kk_test(heads),       kk_reversed(heads), kk_test(lengths), kk_test(visible),
-        kk_reversed(visible), kk_test(formats),   kk_test(chunked), kk_test(refuses),
+        kk_reversed(visible), kk_test(formats),   kk_test(wgmma),   kk_reversed(wgmma_races),
         kk_test(bent),        kk_reversed(bent),  kk_test(chosen),  kk_reversed(chosen),
+        kk_test(chunked),     kk_test(refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
