@@ -44,6 +44,9 @@
     X(gemm)                                                                                    \
     X(mix)                                                                                     \
     X(gelu)                                                                                    \
+    X(conv)                                                                                    \
+    X(scan)                                                                                    \
+    X(gate)                                                                                    \
     X(noise)                                                                                   \
     X(weight)                                                                                  \
     X(weight_sum)                                                                              \

@@ -1,52 +1,12 @@
 /* The small kernels of a layer. norm and argmax: a block a row. rope, swiglu and scale: a
  * thread a unit of 16 or 8 elements, wherever it lies. logits: a thread each. */
-#include "kernels/dev.h"
+#include "kernels/eight_dev.h"
 
 #include "kernels/layer.h"
 
 enum { WARPS = LAYER_THREADS / 32 };
 
 #define NONE (-3.4e38f)
-#define LOG2E 1.4426950408889634f
-
-struct eight {
-    float x[8];
-};
-
-DEV struct eight load_eight(struct lane *t, const void *p, uint64_t at, bool fp16)
-{
-    struct vec128 v = dev_load128(t, (const uint16_t *)p + at);
-    struct eight e;
-
-    UNROLL
-    for (uint32_t i = 0; i < 8; i++)
-        e.x[i] = dev_from_16((uint16_t)(v.w[i / 2] >> 16 * (i % 2)), fp16);
-    return e;
-}
-
-DEV struct eight load_wide(struct lane *t, const void *p, uint64_t at)
-{
-    struct eight e;
-
-    UNROLL
-    for (uint32_t half = 0; half < 2; half++) {
-        struct vec128 v = dev_load128(t, (const float *)p + at + 4 * half);
-        UNROLL
-        for (uint32_t i = 0; i < 4; i++)
-            e.x[4 * half + i] = dev_float(v.w[i]);
-    }
-    return e;
-}
-
-DEV void store_eight(struct lane *t, void *p, uint64_t at, const struct eight *e, bool fp16)
-{
-    struct vec128 v;
-
-    UNROLL
-    for (uint32_t i = 0; i < 4; i++)
-        v.w[i] = dev_pack_16(e->x[2 * i], e->x[2 * i + 1], fp16);
-    dev_store128(t, (uint16_t *)p + at, v);
-}
 
 /* Of all threads of the block; room: WARPS floats of shared memory. */
 DEV float block_sum(struct lane *t, float x, float *room)
@@ -79,15 +39,15 @@ DEV float norm_first(struct lane *t, const struct norm_args *a, uint64_t row)
     float sum = 0.0f;
 
     for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
-        struct eight e = load_eight(t, a->x, row + i, a->fp16);
+        struct eight e = eight_load(t, a->x, row + i, a->fp16);
         if (a->residual) {
-            struct eight r = load_eight(t, a->residual, row + i, a->fp16);
+            struct eight r = eight_load(t, a->residual, row + i, a->fp16);
             UNROLL
             for (uint32_t j = 0; j < 8; j++) {
                 uint32_t rounded = dev_pack_16(e.x[j] + r.x[j], 0.0f, a->fp16);
                 e.x[j] = dev_from_16((uint16_t)rounded, a->fp16);
             }
-            store_eight(t, a->residual, row + i, &e, a->fp16);
+            eight_store(t, a->residual, row + i, &e, a->fp16);
             dev_flop(t, 8, 0);
         }
         sum += norm_part(&e, 0.0f, !a->centred);
@@ -96,30 +56,24 @@ DEV float norm_first(struct lane *t, const struct norm_args *a, uint64_t row)
     return sum;
 }
 
-DEV struct eight norm_vector(struct lane *t, const struct norm_args *a, const void *p,
-                             uint32_t i)
-{
-    return a->wide_weight ? load_wide(t, p, i) : load_eight(t, p, i, a->fp16);
-}
-
 DEV void norm_last(struct lane *t, const struct norm_args *a, uint64_t row, float mean,
                    float factor)
 {
     const void *s = a->residual ? a->residual : a->x;
 
     for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
-        struct eight e = load_eight(t, s, row + i, a->fp16);
+        struct eight e = eight_load(t, s, row + i, a->fp16);
         struct eight w = {{1, 1, 1, 1, 1, 1, 1, 1}}, b = {{0, 0, 0, 0, 0, 0, 0, 0}};
         if (a->weight)
-            w = norm_vector(t, a, a->weight, i);
+            w = eight_load_any(t, a->weight, i, a->fp16, a->wide_weight);
         if (a->bias)
-            b = norm_vector(t, a, a->bias, i);
+            b = eight_load_any(t, a->bias, i, a->fp16, a->wide_weight);
         UNROLL
         for (uint32_t j = 0; j < 8; j++)
             e.x[j] = (e.x[j] - mean) * factor * w.x[j] + b.x[j];
         dev_flop(t, 8 + (a->centred ? 8u : 0u) + (a->weight ? 8u : 0u) + (a->bias ? 8u : 0u),
                  0);
-        store_eight(t, a->out, row + i, &e, a->fp16);
+        eight_store(t, a->out, row + i, &e, a->fp16);
     }
 }
 
@@ -136,7 +90,7 @@ DEV void norm_body(struct lane *t, const struct norm_args *a)
         mean = squares / (float)a->width;
         squares = 0.0f;
         for (uint32_t i = 8 * dev_thread(t); i < a->width; i += 8 * LAYER_THREADS) {
-            struct eight e = load_eight(t, s, row + i, a->fp16);
+            struct eight e = eight_load(t, s, row + i, a->fp16);
             squares += norm_part(&e, mean, true);
             dev_flop(t, 24, 0);
         }
@@ -174,8 +128,8 @@ DEV void rope_body(struct lane *t, const struct rope_args *a)
         return;
     uint32_t position = dev_load32(t, a->position + head / a->heads);
     const float *turn = a->table + ((uint64_t)position * half + first) * 2;
-    x = load_eight(t, a->x, at, a->fp16);
-    y = load_eight(t, a->x, partner, a->fp16);
+    x = eight_load(t, a->x, at, a->fp16);
+    y = eight_load(t, a->x, partner, a->fp16);
     if (a->neighbours)
         deal(&x, &y, true);
     UNROLL
@@ -189,8 +143,8 @@ DEV void rope_body(struct lane *t, const struct rope_args *a)
     dev_flop(t, 48, 0);
     if (a->neighbours)
         deal(&x, &y, false);
-    store_eight(t, a->x, at, &x, a->fp16);
-    store_eight(t, a->x, partner, &y, a->fp16);
+    eight_store(t, a->x, at, &x, a->fp16);
+    eight_store(t, a->x, partner, &y, a->fp16);
 }
 
 DEV void swiglu_body(struct lane *t, const struct swiglu_args *a)
@@ -201,19 +155,19 @@ DEV void swiglu_body(struct lane *t, const struct swiglu_args *a)
 
     if (row >= a->rows)
         return;
-    struct eight g = load_eight(t, a->gate_up, row * 2 * a->width + first, a->fp16);
-    struct eight u = load_eight(t, a->gate_up, (row * 2 + 1) * a->width + first, a->fp16);
+    struct eight g = eight_load(t, a->gate_up, row * 2 * a->width + first, a->fp16);
+    struct eight u = eight_load(t, a->gate_up, (row * 2 + 1) * a->width + first, a->fp16);
     UNROLL
     for (uint32_t i = 0; i < 8; i++)
-        g.x[i] = g.x[i] / (1.0f + dev_exp2(g.x[i] * -LOG2E)) * u.x[i];
+        g.x[i] = g.x[i] / (1.0f + dev_exp2(g.x[i] * -DEV_LOG2E)) * u.x[i];
     dev_exps(t, 8);
     dev_flop(t, 16, 0);
-    store_eight(t, a->out, row * a->width + first, &g, a->fp16);
+    eight_store(t, a->out, row * a->width + first, &g, a->fp16);
 }
 
 DEV float opened(float gate, bool plain)
 {
-    return plain ? gate : 1.0f / (1.0f + dev_exp2(gate * -LOG2E));
+    return plain ? gate : dev_sigmoid(gate);
 }
 
 DEV void scale_body(struct lane *t, const struct scale_args *a)
@@ -225,9 +179,9 @@ DEV void scale_body(struct lane *t, const struct scale_args *a)
 
     if (row >= a->rows)
         return;
-    x = load_eight(t, a->x, at, a->fp16);
+    x = eight_load(t, a->x, at, a->fp16);
     if (a->each) {
-        g = load_eight(t, gate, column, a->fp16);
+        g = eight_load(t, gate, column, a->fp16);
         UNROLL
         for (uint32_t i = 0; i < 8; i++)
             g.x[i] = opened(g.x[i], a->plain);
@@ -244,7 +198,7 @@ DEV void scale_body(struct lane *t, const struct scale_args *a)
     if (!a->plain)
         dev_exps(t, a->each ? 8 : 1);
     dev_flop(t, 8, 0);
-    store_eight(t, a->x, at, &x, a->fp16);
+    eight_store(t, a->x, at, &x, a->fp16);
 }
 
 /* tanh(y) = 1 - 2 / (1 + exp(2 y)) */
@@ -262,7 +216,7 @@ DEV void logits_body(struct lane *t, const struct logits_args *a)
         dev_flop(t, 1, 0);
     }
     if (a->cap > 0.0f) {
-        x = a->cap - 2.0f * a->cap / (1.0f + dev_exp2(x * (2.0f * LOG2E / a->cap)));
+        x = a->cap - 2.0f * a->cap / (1.0f + dev_exp2(x * (2.0f * DEV_LOG2E / a->cap)));
         dev_flop(t, 2, 0);
         dev_exps(t, 1);
     }

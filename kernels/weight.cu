@@ -296,7 +296,7 @@ DEV void put_row(struct lane *t, const struct job *j, const struct sums *s, uint
     uint32_t out = out_of(j, i);
     float factor = scaled ? row_scale(t, &a->w, out) : 1.0f;
     float bias = a->splits == 1 ? bias_of(t, a, out) : 0.0f;
-    float *part = (float *)a->work + (uint64_t)dev_block(t, 2) * a->rows * a->w.outs + out;
+    uint64_t part = (uint64_t)dev_block(t, 2) * a->rows * a->w.outs + out;
 
     UNROLL
     for (uint32_t k = 0; k < 2 * j->mk.wide; k++) {
@@ -309,7 +309,7 @@ DEV void put_row(struct lane *t, const struct job *j, const struct sums *s, uint
             if (a->splits == 1)
                 put(t, a, row, out, x + bias);
             else
-                dev_store_float(t, part + (uint64_t)row * a->w.outs, x);
+                dev_store_float(t, (float *)a->work + part + (uint64_t)row * a->w.outs, x);
         }
     }
 }

@@ -4,12 +4,35 @@
 #ifndef KVBUDGET_TESTS_KVDECODER_H
 #define KVBUDGET_TESTS_KVDECODER_H
 
+#include "tests/kvmixer.h"
 #include "tests/kvparts.h"
+
+static inline double *kd_fetch(void *d, int layer, const char *name)
+{
+    return kd_tensor(d, layer, name);
+}
+
+static inline void kd_mixer_open(struct kd *d, uint32_t i)
+{
+    struct km *m = ARENA_NEW(d->a, struct km, 1);
+
+    *m = (struct km){.s = &d->l->layers[i].state,
+                     .hidden = d->hidden,
+                     .layer = i,
+                     .n_layers = d->n,
+                     .naive = d->naive};
+    km_open(m, d->a, kd_fetch, d);
+    for (uint32_t k = 0; k < i; k++)
+        if (d->layers[k].mixer && d->layers[k].mixer->s->kind == STATE_MAMBA1)
+            m->memory = d->layers[k].mixer;
+    d->layers[i].mixer = m;
+}
 
 static inline void kd_layer_open(struct kd *d, uint32_t i)
 {
     struct kd_layer *y = &d->layers[i];
-    const struct cache_row *r = &d->l->rows[layout_attention_row(d->l, i)];
+    uint32_t row = layout_attention_row(d->l, i);
+    const struct cache_row *r = &d->l->rows[row != UINT32_MAX ? row : 0];
     int at = (int)i;
 
     *y = (struct kd_layer){.norms = kd_tensor(d, at, "layernorms"),
@@ -43,12 +66,19 @@ static inline void kd_layer_open(struct kd *d, uint32_t i)
                            .gates = kd_tensor(d, at, "mlp.experts.gate_proj"),
                            .ups = kd_tensor(d, at, "mlp.experts.up_proj"),
                            .downs = kd_tensor(d, at, "mlp.experts.down_proj")};
+    if (d->l->layers[i].state.kind != STATE_NONE)
+        kd_mixer_open(d, i);
+    y->source = i;
+    y->passes = d->l->passes[i];
+    if (row == UINT32_MAX) {
+        y->q = NULL;
+        return;
+    }
     y->source = d->l->rows[r->source].layer;
     y->owns = y->source == i || r->readers;
     y->masked = r->diagonal_masked;
     y->window = (uint32_t)r->window_tokens;
     y->chunked = r->mixer == MIXER_CHUNKED;
-    y->passes = d->l->passes[i];
     y->keys = ARENA_NEW(d->a, double, (size_t)d->kv_heads * d->room * d->dim);
     y->gone = ARENA_NEW(d->a, bool, (size_t)d->kv_heads * d->room);
     y->values = ARENA_NEW(d->a, double, (size_t)d->kv_heads * d->room * d->dim);
@@ -57,7 +87,10 @@ static inline void kd_layer_open(struct kd *d, uint32_t i)
 static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct layout *l,
                                 struct kd_rule rule, bool naive, uint32_t room)
 {
-    const struct attention *t = &l->layers[0].attn;
+    uint32_t first = 0;
+    while (first + 1 < l->n_layers && l->layers[first].attn.mixer == MIXER_NONE)
+        first++;
+    const struct attention *t = &l->layers[first].attn;
     struct kd d = {.a = a,
                    .x = x,
                    .l = l,
@@ -221,25 +254,47 @@ static inline void kd_sees(const struct kd *d, uint32_t i, const struct kd_pass 
         *from = (before + r) / y->window * y->window;
 }
 
-/* The stream of one token, from what its attention gave; x: what attention read. */
-static inline void kd_rest(const struct kd *d, const struct kd_layer *y, double *out,
+/* What the mixers add to a row of the stream; x: its norm. */
+static inline void kd_mix(struct kd *d, uint32_t i, const struct kd_pass *w, uint32_t r,
+                          const double *x, const double *q, double *add)
+{
+    struct kd_layer *y = &d->layers[i];
+    double out[512], beside[512];
+    uint32_t from, to;
+
+    if (y->q) {
+        kd_sees(d, i, w, r, &from, &to);
+        kd_attend(d, y, q, from, to, out);
+        kd_gate(d, y, x, out);
+        kd_product(d, out, y->o, y->o_bias, add, d->hidden, d->heads * d->dim);
+    }
+    if (y->mixer)
+        km_token(y->mixer, x, r, y->q ? beside : add);
+    for (uint32_t k = 0; y->q && y->mixer && k < d->hidden; k++)
+        add[k] = kd_round(d, add[k] + beside[k]);
+}
+
+/* The stream of one token, from what its mixers gave; x: what they read. */
+static inline void kd_rest(const struct kd *d, const struct kd_layer *y, double *add,
                            const double *x, double *s)
 {
     uint32_t n = y->is->norms;
-    double add[512], mlp[512], x2[512];
+    bool mixes = y->q || y->mixer, second = y->is->ffn.intermediate || y->is->ffn.experts;
+    double mlp[512], x2[512];
 
-    kd_gate(d, y, x, out);
-    kd_product(d, out, y->o, y->o_bias, add, d->hidden, d->heads * d->dim);
-    if (n >= 4)
+    if (mixes && n >= 4)
         kd_norm(d, add, y->norms, 1, add);
-    if (n == 1) {
+    if (mixes && second && n == 1) {
         kd_second(d, y, s, x, mlp);
         for (uint32_t k = 0; k < d->hidden; k++)
             add[k] = kd_round(d, add[k] + mlp[k]);
         kd_add(d, y, 0, add, s);
         return;
     }
-    kd_add(d, y, 0, add, s);
+    if (mixes)
+        kd_add(d, y, 0, add, s);
+    if (!second)
+        return;
     kd_before(d, y, 1, s, x2);
     kd_second(d, y, s, x2, mlp);
     if (n >= 4)
@@ -253,21 +308,20 @@ static inline void kd_run_layer(struct kd *d, uint32_t i, const struct kd_pass *
 {
     struct kd_layer *y = &d->layers[i];
     uint32_t width = d->heads * d->dim;
-    double x[512], out[512];
+    double x[512], add[512];
 
-    for (uint32_t r = 0; r < w->rows; r++) {
+    for (uint32_t r = 0; y->q && r < w->rows; r++) {
         kd_before(d, y, 0, h + r * d->hidden, x);
         kd_queries(d, y, w, r, x, all_q + r * width);
         if (y->owns)
             kd_append(d, i, w, r, x);
     }
     for (uint32_t r = 0; r < w->rows; r++) {
-        uint32_t from, to;
-        kd_sees(d, i, w, r, &from, &to);
-        kd_attend(d, y, all_q + r * width, from, to, out);
-        kd_before(d, y, 0, h + r * d->hidden, x);
-        kd_rest(d, y, out, x, h + r * d->hidden);
-        kd_end(d, y, w->inputs + ((size_t)r * d->n + i) * d->input, h + r * d->hidden);
+        double *s = h + r * d->hidden;
+        kd_before(d, y, 0, s, x);
+        kd_mix(d, i, w, r, x, all_q + r * width, add);
+        kd_rest(d, y, add, x, s);
+        kd_end(d, y, w->inputs + ((size_t)r * d->n + i) * d->input, s);
     }
 }
 

@@ -34,6 +34,7 @@ struct kd_layer {
     uint32_t window;
     bool chunked;
     const struct layer *is;
+    struct km *mixer; /* recurrent (kvmixer.h); NULL: none */
 };
 
 struct kd {

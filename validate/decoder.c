@@ -52,6 +52,7 @@ static struct decoder *sketch(const struct problem *p, const struct decoder_sett
     if (shape_build(a, p, set, &x->s, why)) {
         const struct shape *s = &x->s;
         x->stores = ARENA_NEW(a, struct decoder_store, s->n_stores + 1);
+        x->slots = ARENA_NEW(a, void *, s->n_layers + 1);
         x->layers = ARENA_NEW(a, struct decoder_weights, s->n_layers + 1);
         x->blocks = ARENA_NEW(a, struct decoder_block, decoder_blocks_room(s));
         x->n_blocks = decoder_list(x, x->blocks);
@@ -122,13 +123,16 @@ static enum device_status fill_stored(struct decoder *x, const struct shape_tens
     return s;
 }
 
-/* Even numbers of variance 1 / in, so that activations stay about 1. */
+/* Even numbers of variance 1 / in, so that activations stay about 1; of short convolutions, of
+ * variance 1 / 4. */
 static enum device_status fill_tensor(struct decoder *x, const struct shape_tensor *t,
                                       uint64_t seed)
 {
     uint64_t n = t->t.out * t->t.in * t->t.copies;
-    bool norm = t->t.part == PART_NORM, embedding = t->t.part == PART_EMBED;
-    double spread = norm || t->t.vector ? 0.2 : embedding ? 3.4641 : 0;
+    bool recurs = t->t.part == PART_STATE, embedding = t->t.part == PART_EMBED;
+    bool norm = t->t.part == PART_NORM || (recurs && strstr(t->t.name, "norm"));
+    bool filter = recurs && t->t.vector && strstr(t->t.name, "conv");
+    double spread = filter ? 1.7321 : norm || t->t.vector ? 0.2 : embedding ? 3.4641 : 0;
     struct noise_args a = {.out = x->weights + t->at,
                            .count = (n + 7) / 8 * 8,
                            .seed = seed,
@@ -232,6 +236,11 @@ static void find_weights(struct decoder *x)
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             const void *p = weight(x, (int)i, names[k].name);
             memcpy((char *)w + names[k].offset, &p, sizeof p);
+        }
+        for (int k = 0; x->s.layers[i].recurs && k < N_MIX_WEIGHTS; k++) {
+            const char *name =
+                mixer_weight_name(x->s.layers[i].layer.state.kind, (enum mixer_weight)k);
+            w->mixer[k] = name ? weight(x, (int)i, name) : NULL;
         }
         w->gate_up = weight(x, (int)i, gated ? "mlp.gate_proj" : "mlp.up_proj");
         w->shared_gate_up = weight(

@@ -41,7 +41,7 @@ struct decoder_setting {
 struct decoder_memory {
     uint64_t weights_bytes;
     uint64_t gap_bytes;        /* of them: between tensors and behind, by alignment */
-    uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails */
+    uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails; states */
     uint64_t scheme_bytes;     /* scores and metadata that a scheme keeps for its sequences */
     uint64_t scratch_bytes;    /* whole layers of K/V that a prefill needs beside the pools */
     uint64_t tables_bytes;     /* page tables, lengths, positions, rotary table, tokens */
@@ -52,9 +52,10 @@ struct decoder_memory {
 
 /* Whether the decoder can run that; why: in one line what it lacks. It runs RMS and layer
  * norms, full, sliding and chunked attention of heads up to 256, with learned sinks, gates,
- * caps and slopes, MLA with or without an indexer, dense MLPs, experts or both; any sharing
- * map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; l2norm, snapkv, pyramidkv,
- * adakv, h2o (drop), tova and streamingllm. */
+ * caps and slopes, MLA with or without an indexer, recurrent mixers (all kinds of
+ * planner/model/model.h) in its place or beside it, dense MLPs, experts, both or none; any
+ * sharing map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; l2norm, snapkv,
+ * pyramidkv, adakv, h2o (drop), tova and streamingllm. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
 
 /* Bytes of decoder_open with that setting, without a device; work_bytes without what depends on
@@ -82,9 +83,9 @@ void decoder_get_memory(const struct decoder *x, struct decoder_memory *out);
 
 /* What has just been launched: called after each op of each layer, layers counted from 0
  * (n_layers: outside of them), with the planner's name for the op. OP_SCORES is attention as a
- * whole, scores and values; OP_QKV the projections, OP_OTHER the append to the cache and
- * embeddings, OP_ELEMENTWISE norms, rotary positions, activation functions and what the planner
- * has under "other". */
+ * whole, scores and values; OP_STATE a recurrent mixer with its projections; OP_QKV the
+ * projections, OP_OTHER the append to the cache and embeddings, OP_ELEMENTWISE norms, rotary
+ * positions, activation functions and what the planner has under "other". */
 struct decoder_event {
     enum op op;
     uint32_t layer;

@@ -4,7 +4,7 @@
 #include "kernels/gemm.h"
 #include "validate/decoder_in.h"
 
-enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 48 };
+enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 64 };
 
 struct lister {
     struct decoder *x;
@@ -32,7 +32,7 @@ static void table(struct lister *l, void *at, uint64_t words)
 
 uint32_t decoder_blocks_room(const struct shape *s)
 {
-    return BLOCKS_OTHER + s->n_stores * BLOCKS_OF_STORE;
+    return BLOCKS_OTHER + s->n_stores * BLOCKS_OF_STORE + s->n_layers;
 }
 
 uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
@@ -149,6 +149,30 @@ static void add_shared(struct lister *l)
     activation(l, &x->lse, (uint64_t)s->rows * s->q_heads, 4);
 }
 
+/* --- recurrent mixers -----------------------------------------------------------------------
+ */
+
+static void add_states(struct lister *l)
+{
+    struct decoder *x = l->x;
+    const struct shape *s = &x->s;
+    const struct mixer_width *w = &s->mixer_width;
+    uint64_t rows = s->rows;
+
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        put(l, &x->slots[i], ck_mul(&l->ck, s->set.sequences, s->layers[i].slot_bytes),
+            TAG_STATE, &x->memory.cache_bytes);
+    activation(l, &x->mix_in, rows * w->in, 2);
+    activation(l, &x->mix_conv, rows * w->conv, 2);
+    activation(l, &x->mix_y, rows * w->y, 2);
+    activation(l, &x->mix_gate, rows * w->gate, 2);
+    activation(l, &x->mix_rate, rows * w->rate, 2);
+    activation(l, &x->mix_low, rows * w->low, 2);
+    activation(l, &x->mix_side, rows * w->side, 2);
+    activation(l, &x->mix_memory, rows * s->memory_width, 2);
+    table(l, &x->pair, s->side_by_side ? 2 * rows : 0);
+}
+
 /* --- the rest -------------------------------------------------------------------------------
  */
 
@@ -157,13 +181,13 @@ static void add_activations(struct lister *l)
     struct decoder *x = l->x;
     const struct shape *s = &x->s;
     uint64_t rows = s->rows, chosen = rows * s->top_k;
-    uint64_t wide = u64_max(s->latent_width, s->hidden);
+    uint64_t wide = u64_max(s->latent_width, s->hidden), halves = s->side_by_side ? 2 : 1;
     bool widens = false;
 
     for (uint32_t k = 0; k < s->n_stores; k++)
         widens |= s->stores[k].repeat > 1;
     activation(l, &x->h, rows * s->hidden, 2);
-    activation(l, &x->y, rows * s->hidden, 2);
+    activation(l, &x->y, rows * s->hidden * halves, 2);
     activation(l, &x->x, rows * s->hidden, 2);
     activation(l, &x->h_saved, s->upward ? rows * s->hidden : 0, 2);
     activation(l, &x->y_saved, s->upward ? rows * s->hidden : 0, 2);
@@ -187,7 +211,7 @@ static void add_activations(struct lister *l)
     activation(l, &x->gate_up, rows * s->mlp_width * 2, 2);
     activation(l, &x->act, rows * s->mlp_width, 2);
     activation(l, &x->gate, rows * s->gate_width, 2);
-    activation(l, &x->side, rows * s->side_width, 2);
+    activation(l, &x->side, rows * s->side_width * halves, 2); /* which y is in turn */
     activation(l, &x->other_out, rows * s->other_width, 2);
     activation(l, &x->narrow, rows * s->problem->layout.model->embed_width, 2);
     activation(l, &x->latent, rows * s->latent_width, 2);
@@ -291,6 +315,7 @@ uint32_t decoder_list(struct decoder *x, struct decoder_block *list)
     for (uint32_t k = 0; k < x->s.n_stores; k++)
         add_store(&l, k);
     add_shared(&l);
+    add_states(&l);
     add_activations(&l);
     add_tables(&l);
     add_work(&l);

@@ -17,6 +17,7 @@ struct decoder_weights { /* of a layer; NULL: it has none */
     const void *shared_gate_up, *shared_down, *shared_gate;     /* shared ones */
     const void *scalars, *router_scales;
     const void *router_bias, *up_biases, *down_biases, *latent_in, *latent_out;
+    const void *mixer[N_MIX_WEIGHTS]; /* recurrent */
 };
 
 struct decoder_store {
@@ -70,6 +71,9 @@ struct decoder {
     void *gate, *side, *other_out, *narrow, *latent; /* where a layer has them */
     void *inputs, *input_gate; /* [rows][n_layers * input_width], [rows][input_width] */
     void *expert_x, *expert_gate_up, *expert_act, *expert_y, *router;
+    void *mix_in, *mix_conv, *mix_y, *mix_gate, *mix_rate, *mix_low, *mix_side, *mix_memory;
+    void **slots;   /* [n_layers]: recurrent states of all sequences */
+    uint32_t *pair; /* [rows][2]: rows of the halves of y */
     /* MLA: the query at its low rank; queries and results as latents; the latents of a prompt,
      * and keys and values made of them, of one layer at a time */
     void *q_low, *absorbed, *mixed, *latents, *wide_k, *wide_v;
@@ -142,6 +146,12 @@ enum device_status decoder_norm_heads(struct decoder *x, const void *weight, voi
 struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer);
 enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *w,
                                   uint32_t layer);
+/* A recurrent mixer on the rows in x. Beside attention, whose output is in y, it is added to
+ * that. */
+enum device_status decoder_recur(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t layer);
+/* Before the first token of a prompt. */
+enum device_status decoder_clear_states(struct decoder *x, uint32_t sequence);
 
 /* Places of a row of ranks and chosen_rows, words of one of chosen_bits. */
 uint32_t decoder_chosen_width(const struct decoder *x);
@@ -193,7 +203,6 @@ enum device_status decoder_norm_added(struct decoder *x, const struct decoder_pa
 /* decoder_inputs.c: embeddings that each layer has for itself, and what else ends a layer. */
 enum device_status decoder_inputs(struct decoder *x, const uint32_t *tokens,
                                   const struct decoder_pass *w);
-enum device_status decoder_inputs_leave(struct decoder *x, uint32_t rows); /* the last alone */
 enum device_status decoder_end_layer(struct decoder *x, const struct decoder_pass *w,
                                      uint32_t layer);
 enum device_status decoder_logits_of(struct decoder *x, const struct decoder_pass *w,

@@ -1,6 +1,5 @@
 /* What ends a layer in some models: embeddings that it has for itself (Gemma 3n and 4), a
  * factor on the stream, and products whose results nothing here reads. */
-#include "kernels/copy.h"
 #include "kernels/layer.h"
 #include "kernels/rows.h"
 #include "validate/decoder_in.h"
@@ -69,19 +68,6 @@ enum device_status decoder_inputs(struct decoder *x, const uint32_t *tokens,
         s = loose(x, w, x->h, x->other, (uint64_t)x->s.n_layers * x->s.input_width);
     decoder_tell(x, OP_ELEMENTWISE, x->s.n_layers, w->prefill);
     return s;
-}
-
-enum device_status decoder_inputs_leave(struct decoder *x, uint32_t rows)
-{
-    uint64_t bytes = 2 * (uint64_t)x->s.n_layers * x->s.input_width;
-    struct copy_args a = {.from = (char *)x->inputs + (rows - 1) * bytes,
-                          .to = x->inputs,
-                          .from_tag = TAG_ACTIVATION,
-                          .to_tag = TAG_ACTIVATION,
-                          .bytes = bytes,
-                          .blocks = 1};
-
-    return copy_run(x->d, &a);
 }
 
 /* --- once a layer ---------------------------------------------------------------------------

@@ -410,18 +410,34 @@ enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *
     return s;
 }
 
+/* Of these rows the last becomes the first. */
+static enum device_status keep_last(struct decoder *x, void *of, uint32_t rows, uint64_t width)
+{
+    struct copy_args a = {.to = of,
+                          .from_tag = TAG_ACTIVATION,
+                          .to_tag = TAG_ACTIVATION,
+                          .bytes = 2 * width,
+                          .blocks = 1};
+
+    if (rows < 2 || !width)
+        return DEVICE_OK;
+    a.from = (char *)of + (rows - 1) * a.bytes;
+    return copy_run(x->d, &a);
+}
+
 /* Keys and values of all tokens; then the last one's row is the stream. */
 enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint32_t layer)
 {
-    const char *last = (char *)x->h + 2 * ((uint64_t)w->rows - 1) * x->s.hidden;
     enum device_status s = project(x, w, layer, (struct sides){false, true});
 
     if (s == DEVICE_OK)
         s = append(x, w, layer);
-    if (s == DEVICE_OK && w->rows > 1)
-        s = copy_rows(x, last, x->h, 1);
-    if (s == DEVICE_OK && w->rows > 1 && x->inputs)
-        s = decoder_inputs_leave(x, w->rows);
+    if (s == DEVICE_OK)
+        s = keep_last(x, x->h, w->rows, x->s.hidden);
+    if (s == DEVICE_OK)
+        s = keep_last(x, x->inputs, w->rows, (uint64_t)x->s.n_layers * x->s.input_width);
+    if (s == DEVICE_OK)
+        s = keep_last(x, x->mix_memory, w->rows, x->s.memory_width);
     w->offset += w->rows - 1;
     w->rows = 1;
     w->stored = true;
@@ -468,16 +484,20 @@ enum device_status decoder_layer(struct decoder *x, const struct decoder_pass *w
 {
     const struct decoder_weights *y = &x->layers[layer];
     const struct shape_layer *l = &x->s.layers[layer];
+    bool second = y->down || y->router;
     enum device_status s = DEVICE_OK;
 
     if (l->attends) {
         s = decoder_attend(x, w, layer);
-        if (s == DEVICE_OK)
-            s = decoder_norm_added(x, w, layer, l->norms.after[0]);
+    } else if (l->recurs || (!second && y->norms)) { /* or a block of nothing else */
+        s = decoder_norm(x, decoder_norm_before(x, layer, 0), 0, w->rows);
+        decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     }
-    if (s == DEVICE_OK && (y->down || y->router))
+    if (s == DEVICE_OK && l->recurs)
+        s = decoder_recur(x, w, layer);
+    if (s == DEVICE_OK && (l->attends || l->recurs))
+        s = decoder_norm_added(x, w, layer, l->norms.after[0]);
+    if (s == DEVICE_OK && second)
         s = second_half(x, w, layer);
-    else if (s == DEVICE_OK && !l->attends && y->norms) /* a block of nothing else */
-        s = decoder_norm(x, y->norms, 0, w->rows);
     return s == DEVICE_OK ? decoder_end_layer(x, w, layer) : s;
 }

@@ -106,7 +106,7 @@ static enum device_status prefill_one(struct decoder *x, uint32_t sequence)
 {
     const struct decoder_setting *set = &x->s.set;
     struct decoder_pass w = {.prefill = true, .sequence = sequence, .sequences = 1};
-    enum device_status s = DEVICE_OK;
+    enum device_status s = decoder_clear_states(x, sequence);
 
     for (; w.offset < set->prompt && s == DEVICE_OK; w.offset += w.rows) {
         const uint32_t *tokens = x->prompts + (uint64_t)sequence * set->prompt + w.offset;

@@ -121,6 +121,18 @@ static enum device_status slopes(struct decoder *x)
     return device_upload(x->d, x->slopes, at, 4 * (uint64_t)x->s.q_heads);
 }
 
+static enum device_status pairs(struct decoder *x)
+{
+    uint32_t n = x->s.side_by_side ? x->s.rows : 0;
+    uint32_t *table = ARENA_NEW(x->arena, uint32_t, 2 * (size_t)n + 1);
+
+    for (uint32_t i = 0; i < n; i++) {
+        table[2 * i] = i;
+        table[2 * i + 1] = n + i;
+    }
+    return n ? device_upload(x->d, x->pair, table, 8 * (uint64_t)n) : DEVICE_OK;
+}
+
 /* Tokens at random are of the rank's part of the vocabulary: it looks up no others. */
 static enum device_status prompts(struct decoder *x)
 {
@@ -151,6 +163,8 @@ enum device_status decoder_fill_tables(struct decoder *x)
         s = rotary(x, positions);
     if (s == DEVICE_OK)
         s = slopes(x);
+    if (s == DEVICE_OK)
+        s = pairs(x);
     if (s == DEVICE_OK)
         s = prompts(x);
     for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {

@@ -10,6 +10,12 @@
 #define MLA LATENT("")
 #define SPARSE MLA ", indexer: {heads: 8, dim: 128, top_k: 24}"
 #define GQA "layers: 6, " SHAPE(4, 2, 32)
+#define ALONE(norms)                                                                           \
+    "layers: 2, hidden_size: 64, vocab_size: 256, mixer: none, norms_per_layer: " #norms       \
+    ", ssm: {"
+#define HYBRID                                                                                 \
+    SHAPE(4, 2, 32)                                                                            \
+    ", layers: 3, layer_types: [full, s*2], layer_kinds: {s: {mixer: none, ssm: {"
 #define STORED(format) "layers: 2, quantization: {format: " format "}, " SHAPE(4, 2, 32)
 #define SMALL "layers: 3, " SHAPE(4, 2, 32)
 #define BIASED                                                                                 \
@@ -70,6 +76,41 @@ static const struct row {
      "32}, " MOE,
      NULL, NULL, NULL},
 
+    {"mamba", ALONE(1) "kind: mamba1, inner: 128, state_dim: 16, conv_kernel: 4, dt_rank: 8}",
+     NULL, NULL, NULL},
+    {"mamba2",
+     ALONE(
+         1) "kind: mamba2, heads: 8, head_dim: 16, state_dim: 128, groups: 2, conv_kernel: 4}",
+     NULL, NULL, NULL},
+    {"gated delta",
+     HYBRID "kind: gdn, k_heads: 2, k_dim: 32, v_heads: 4, v_dim: 32, conv_kernel: 4}}}", NULL,
+     NULL, NULL},
+    {"kda",
+     ALONE(2) "kind: kda, heads: 2, head_dim: 32, conv_kernel: 4, fp32_state: true}, "
+              "intermediate_size: 128",
+     NULL, NULL, NULL},
+    {"lightning", HYBRID "kind: lightning, heads: 4, head_dim: 32}}}", NULL, NULL, "fp16"},
+    {"short conv", HYBRID "kind: shortconv, conv_kernel: 3}}}", NULL, NULL, NULL},
+    {"hybrid parallel",
+     "layers: 2, ssm: {kind: mamba2, heads: 8, head_dim: 16, state_dim: 64, groups: 1, "
+     "conv_kernel: 4, no_gate_norm: true}, " SHAPE(4, 2, 32),
+     NULL, NULL, NULL},
+    {"gated delta, gated attention, experts",
+     "layer_types: [g*2, full], layer_kinds: {g: {mixer: none, ssm: {kind: gdn, "
+     "k_heads: 2, k_dim: 32, v_heads: 4, v_dim: 32, conv_kernel: 4}}}, output_gate: true, "
+     "qk_norm: head, moe: {experts: 4, top_k: 2, intermediate_size: 32, "
+     "shared_intermediate_size: 32}, " MOE,
+     NULL, NULL, NULL},
+    {"hybrid parallel, one norm",
+     "layers: 3, norms_per_layer: 1, norm: layer, ssm: {kind: mamba2, heads: 8, head_dim: 16, "
+     "state_dim: 64, groups: 1, conv_kernel: 4}, " SHAPE(4, 2, 32),
+     NULL, NULL, NULL},
+    {"gated memory",
+     "layers: 4, layer_types: [m, full, g, full], layer_kinds: {m: {mixer: none, ssm: {kind: "
+     "mamba1, inner: 128, state_dim: 16, conv_kernel: 4, dt_rank: 8}}, g: {mixer: none, ssm: "
+     "{kind: gmu, inner: 128}}}, " SHAPE(4, 2, 32),
+     NULL, NULL, NULL},
+
     {"fp16", GQA, NULL, NULL, "fp16"},
     {"fp8", GQA, NULL, NULL, "fp8_e4m3"},
     {"fp8 scaled", GQA, NULL, NULL, "fp8_per_token_head"},
@@ -98,6 +139,7 @@ static const struct row {
     {"cla", GQA, "{scheme: cla, factor: 2}", NULL, NULL},
     {"mlkv", GQA, "{scheme: mlkv, kv_layers: 3, kv_heads: 2}", NULL, NULL},
     {"yoco", GQA, "{scheme: yoco, self_decoder: sliding_window, window: 24}", NULL, NULL},
+    {"yoco retention", GQA, "{scheme: yoco}", NULL, NULL},
     {"lckv", GQA, "{scheme: lckv, warmup: 2}", NULL, NULL},
     {"pizza-bottom", GQA, "{scheme: pizza-bottom, kv_layers: 3}", NULL, NULL},
     {"pizza-middle", GQA, "{scheme: pizza-middle, kv_layers: 3}", NULL, NULL},

@@ -93,7 +93,7 @@ const char *paged_refuses(const struct cache_row *row)
     case STREAM_KV: break;
     case STREAM_LATENT:
     case STREAM_INDEX: return refuse_latent(&in);
-    case STREAM_STATE: return "no kernel runs recurrent mixers";
+    case STREAM_STATE: return "states have no rows";
     }
     if (row->k_narrow_dim)
         return "no kernel reads keys of two widths";

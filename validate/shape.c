@@ -82,6 +82,7 @@ struct layer shape_rank_layer(const struct layer *l, uint32_t tp)
         r.attn.heads = shard_heads(r.attn.heads, tp);
         r.attn.kv_heads = shard_kv_heads(r.attn.kv_heads, tp);
     }
+    (void)mixer_on_rank(&l->state, tp, &r.state);
     r.ffn.intermediate = part_of(r.ffn.intermediate, tp);
     r.ffn.moe_intermediate = part_of(r.ffn.moe_intermediate, tp);
     r.ffn.shared_intermediate = part_of(r.ffn.shared_intermediate, tp);
@@ -291,6 +292,11 @@ uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32
 /* --- all of it ------------------------------------------------------------------------------
  */
 
+static void widen(uint64_t *most, uint64_t width)
+{
+    *most = u64_max(*most, width);
+}
+
 static void add_indexer(struct shape *s, struct shape_layer *x, uint32_t row)
 {
     const struct attention *a = &x->layer.attn;
@@ -329,6 +335,50 @@ static void add_dim(struct shape *s, uint32_t dim)
         s->k_dims[s->n_dims++] = dim;
 }
 
+/* The last Mamba layer below a unit of gated memory is its memory. */
+static void add_memory(struct shape *s, uint32_t i)
+{
+    for (uint32_t k = i; k-- > 0;) {
+        enum state_kind kind = s->layers[k].layer.state.kind;
+        if (kind != STATE_MAMBA1 && kind != STATE_MAMBA2)
+            continue;
+        s->layers[k].memorizes = true;
+        break;
+    }
+    widen(&s->memory_width, s->layers[i].layer.state.inner);
+}
+
+static void add_mixer(struct shape *s, uint32_t i)
+{
+    const struct layout *l = &s->problem->layout;
+    struct shape_layer *x = &s->layers[i];
+    const struct state *state = &x->layer.state;
+    struct mixer_width w, *most = &s->mixer_width;
+
+    x->recurs = state->kind != STATE_NONE;
+    if (!x->recurs)
+        return;
+    if (state->kind == STATE_GMU)
+        add_memory(s, i);
+    mixer_widths(state, s->hidden, &w);
+    for (uint32_t k = 0; k < l->n_rows; k++) {
+        const struct cache_row *r = &l->rows[k];
+        if (r->layer != i || r->stream != STREAM_STATE)
+            continue;
+        x->conv_elem_bytes = r->conv_elem_bytes;
+        x->state_elem_bytes = r->state_elem_bytes;
+    }
+    x->slot_bytes = w.conv_elems * x->conv_elem_bytes + w.state_elems * x->state_elem_bytes;
+    s->side_by_side |= x->attends;
+    widen(&most->in, w.in);
+    widen(&most->conv, w.conv);
+    widen(&most->y, w.y);
+    widen(&most->gate, w.gate);
+    widen(&most->rate, w.rate);
+    widen(&most->low, w.low);
+    widen(&most->side, w.side);
+}
+
 static void add_layer(struct shape *s, uint32_t i)
 {
     const struct layout *l = &s->problem->layout;
@@ -341,9 +391,11 @@ static void add_layer(struct shape *s, uint32_t i)
                               .attends = row != UINT32_MAX,
                               .index_store = UINT32_MAX,
                               .passes = l->passes[i]};
+    add_mixer(s, i);
     f = &x->layer.ffn;
     (void)shape_norms(x->layer.norms, &x->norms);
-    x->parallel = x->layer.norms == 1 && x->attends && (f->intermediate || f->experts);
+    x->parallel =
+        x->layer.norms == 1 && (x->attends || x->recurs) && (f->intermediate || f->experts);
     widths(s, x);
     s->experts = f->experts ? f->experts : s->experts;
     s->top_k = f->experts ? f->top_k : s->top_k;
@@ -402,7 +454,8 @@ static uint32_t exit_of(const struct shape *s)
     bool good = at < s->n_layers && s->layers[at].owns && s->layers[at].attends;
 
     for (uint32_t i = at; good && i < s->n_layers; i++)
-        good = s->layers[i].passes == 1 && (i == at || !s->layers[i].owns);
+        good = s->layers[i].passes == 1 && (i == at || !s->layers[i].owns) &&
+               !s->layers[i].slot_bytes;
     return good ? at : s->n_layers;
 }
 

@@ -9,6 +9,7 @@
 #include "kernels/weight.h"
 #include "planner/model/weights.h"
 #include "validate/decoder.h"
+#include "validate/mixer.h"
 
 enum {
     SHAPE_NONE = -1,
@@ -77,6 +78,10 @@ struct shape_layer {
     uint32_t q_heads, k_dim, v_dim, window;
     bool masked; /* does not see its own position */
     uint32_t passes;
+    bool recurs;    /* has a recurrent mixer, beside attention where it also attends */
+    bool memorizes; /* leaves its scan's result for units of gated memory above */
+    uint32_t conv_elem_bytes, state_elem_bytes;
+    uint64_t slot_bytes; /* its state, of a sequence */
     size_t first_tensor, n_tensors;
 };
 
@@ -128,6 +133,9 @@ struct shape {
     uint32_t selects;           /* rows that indexers choose; 0: none do */
     uint64_t index_width, index_heads, index_dim; /* the largest; width: of all heads */
     uint64_t gate_width, side_width, other_width, latent_width; /* 0: no layer has it */
+    struct mixer_width mixer_width;
+    uint64_t memory_width; /* of units of gated memory; 0 = none */
+    bool side_by_side;     /* some layer attends and recurs */
 };
 
 /* NULL, or in one line what the decoder lacks for that. */

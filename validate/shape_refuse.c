@@ -130,6 +130,41 @@ static const char *refuse_ffn(const struct model *m, const struct ffn *f, uint32
     return NULL;
 }
 
+/* Attention or a recurrent mixer. */
+static bool mixes(const struct layer *l)
+{
+    return l->attn.mixer != MIXER_NONE || l->state.kind != STATE_NONE;
+}
+
+static bool whole(const struct layer *l)
+{
+    return mixes(l) && (l->ffn.intermediate || l->ffn.experts);
+}
+
+/* Below a unit of gated memory there is a Mamba layer of its width. */
+static const char *refuse_state(const struct problem *p, uint32_t i)
+{
+    const struct layout *l = &p->layout;
+    const struct state *s = &l->layers[i].state;
+    struct state part;
+    uint32_t k = i;
+
+    if (s->kind == STATE_NONE)
+        return NULL;
+    if (!mixer_on_rank(s, p->parallel.tp, &part))
+        return "recurrent mixers whose heads or groups no rank has whole are not run";
+    if (l->passes[i] > 1)
+        return "recurrent mixers in a slice of layers that runs several times are not run";
+    if (s->kind != STATE_GMU)
+        return mixer_refuses(&part, l->model->hidden);
+    while (k > 0 && l->layers[k - 1].state.kind != STATE_MAMBA1 &&
+           l->layers[k - 1].state.kind != STATE_MAMBA2)
+        k--;
+    if (!k || l->layers[k - 1].state.inner != s->inner || part.inner % 8)
+        return "a unit of gated memory has no Mamba-1 layer of its width below";
+    return NULL;
+}
+
 static const char *refuse_layer(const struct model *m, const struct layer *l, uint32_t tp)
 {
     struct shape_norms norms;
@@ -137,11 +172,11 @@ static const char *refuse_layer(const struct model *m, const struct layer *l, ui
 
     if (bad)
         return bad;
-    if (l->state.kind != STATE_NONE)
-        return "no kernel runs recurrent mixers";
     if (!shape_norms(l->norms, &norms))
         return "no rule says where so many norms of a block stand";
-    if (l->norms == 1 && l->attn.mixer != MIXER_NONE && l->ffn.experts &&
+    if (!whole(l) && l->norms > 1)
+        return "layers without a mixer or without an MLP have 1 norm";
+    if (l->norms == 1 && mixes(l) && l->ffn.experts &&
         (l->ffn.intermediate || l->ffn.moe_latent))
         return "blocks of one norm have an MLP or experts of the hidden size";
     if (norms.input != SHAPE_NONE && !m->embed_params_extra)
@@ -165,8 +200,7 @@ static const char *refuse_norms(const struct model *m, const struct layout *l)
         return "the model has weights outside of its layers that no kernel uses";
     for (uint32_t i = 0; i < l->n_layers && !m->final_norms; i++) {
         const struct layer *x = &l->layers[i];
-        bool whole = x->attn.mixer != MIXER_NONE && (x->ffn.intermediate || x->ffn.experts);
-        if (x->norms && (x->norms != 2 || !whole || x->norms != l->layers[0].norms))
+        if (x->norms && (x->norms != 2 || !whole(x) || x->norms != l->layers[0].norms))
             return "without a norm at the end, blocks have two norms or none";
     }
     return NULL;
@@ -224,8 +258,10 @@ static const char *refuse_inputs(const struct model *m, const struct layout *l)
     return good ? NULL : "embeddings of every layer have a norm and projections of one width";
 }
 
-static const char *refuse_model(const struct model *m, const struct layout *l, uint32_t tp)
+static const char *refuse_model(const struct problem *p)
 {
+    const struct layout *l = &p->layout;
+    const struct model *m = l->model;
     const char *bad = NULL;
 
     if (m->hidden % 8 || m->embed_width % 8 || m->vocab > 1u << 24)
@@ -236,8 +272,10 @@ static const char *refuse_model(const struct model *m, const struct layout *l, u
         return bad;
     if (m->matrix_params_extra % m->hidden)
         return "the model has weights outside of its layers that no kernel uses";
-    for (uint32_t i = 0; i < l->n_layers && !bad; i++)
-        bad = refuse_layer(m, &l->layers[i], tp);
+    for (uint32_t i = 0; i < l->n_layers && !bad; i++) {
+        bad = refuse_layer(m, &l->layers[i], p->parallel.tp);
+        bad = bad ? bad : refuse_state(p, i);
+    }
     if (!bad)
         bad = refuse_norms(m, l);
     return bad ? bad : refuse_alike(l);
@@ -255,6 +293,8 @@ static const char *refuse_tensor(struct arena *a, const struct shape_tensor *x,
     for (size_t i = 0; x->wide && i < sizeof narrow / sizeof *narrow; i++)
         if (!strcmp(name, narrow[i]))
             return arena_printf(a, "%s in fp32: no kernel reads it", name);
+    if (x->wide && x->t.vector && x->t.part == PART_STATE)
+        return "the vectors of recurrent mixers are read in 16 bits, these are in fp32";
     if (x->stored && layer && layer->attn.output_gate && !strcmp(name, "self_attn.q_proj"))
         return arena_printf(a, "a gate of attention in %s is not multiplied apart",
                             x->format->name);
@@ -343,7 +383,10 @@ static const char *refuse_rows(const struct problem *p)
 
     for (uint32_t i = 0; i < l->n_rows; i++) {
         struct cache_row r = shape_row(p, i);
-        const char *bad = r.readers ? paged_refuses(&r) : NULL;
+        const char *bad;
+        if (r.stream == STREAM_STATE)
+            continue;
+        bad = r.readers ? paged_refuses(&r) : NULL;
         if (!bad && i && l->rows[i - 1].layer == r.layer && r.stream != STREAM_INDEX)
             bad = "layers with several groups of heads are not run";
         if (!bad && r.readers)
@@ -371,7 +414,7 @@ const char *shape_refuses(struct arena *a, const struct problem *p)
     else if (p->host_layers || p->offload > 0)
         bad = "nothing is offloaded to host memory here";
     if (!bad)
-        bad = refuse_model(p->layout.model, &p->layout, x->tp);
+        bad = refuse_model(p);
     if (!bad)
         bad = refuse_rows(p);
     return bad ? bad : refuse_weights(a, p);

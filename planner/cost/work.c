@@ -39,10 +39,7 @@ static enum op op_of(enum part p)
     return OP_OTHER;
 }
 
-/* FLOP of one token of a recurrent mixer besides its matrices: decay, outer product, read-out
- * of the state, and the short convolution; the delta rule also reads the state before it writes
- * (the naive recurrence, counted by hand). */
-static double state_flop(const struct state *s, uint32_t hidden)
+double work_state_flop(const struct state *s, uint32_t hidden)
 {
     double conv = 2.0 * s->conv_kernel;
 
@@ -182,7 +179,7 @@ static void add_layer(struct builder *b)
     for (size_t i = 0; i < n; i++)
         add_layer_tensor(b, &t[i]);
     add_flop(b, PART_STATE, OP_STATE,
-             state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
+             work_state_flop(&layer->state, l->model->hidden) / b->in->slice.tp);
     w->move_bytes[b->layer >= l->exit_layer] +=
         l->passes[b->layer] *
         layer_move_bytes(l->model, layer, b->in->slice, layout_owns_kv(l, b->layer));

@@ -116,6 +116,11 @@ double work_expert_share(uint32_t experts, uint32_t top_k, uint64_t tokens);
 /* FLOP of widening one stored token of a row to what kernels multiply. */
 double work_dequant_flop(const struct cache_row *r);
 
+/* FLOP of one token of a recurrent mixer besides its matrices: decay, outer product, sum and
+ * read-out of the state (5 an element), and the short convolution (2 a tap); the delta rule
+ * also reads the state before it writes (7 an element): the recurrence token by token. */
+double work_state_flop(const struct state *s, uint32_t hidden);
+
 const char *op_name(enum op op);
 
 #endif

@@ -2,53 +2,7 @@
  * half a unit in the last place of the 16-bit result and a little for fp32; traffic as the
  * formulas say. */
 #include "kernels/layer.h"
-#include "tests/kvstore.h"
-
-static double decoded(uint16_t h, bool fp16)
-{
-    return fp16 ? ks_fp16(h) : ks_bf16(h);
-}
-
-/* n random 16-bit numbers on the device, and what they are in *x. */
-static void *put_random(struct kk *k, enum tag tag, uint64_t n, bool fp16, double **x)
-{
-    uint16_t *bits = ARENA_NEW(k->a, uint16_t, n);
-
-    *x = ARENA_NEW(k->a, double, n);
-    for (uint64_t i = 0; i < n; i++) {
-        double v = kk_normal(k);
-        bits[i] = fp16 ? ks_bits_fp16(v) : ks_bits_bf16(v);
-        (*x)[i] = decoded(bits[i], fp16);
-    }
-    return kk_put(k, tag, bits, 2 * n);
-}
-
-/* One rounding to 16 bits (half a unit: 2^-8 or 2^-11 relative) and a little fp32. */
-static void close_to(struct kk *k, const void *p, uint64_t n, bool fp16, const double *want)
-{
-    uint16_t *bits = ARENA_NEW(k->a, uint16_t, n);
-    double relative = fp16 ? ldexp(1, -11) : ldexp(1, -8);
-
-    kk_get(k, bits, p, 2 * n);
-    for (uint64_t i = 0; i < n; i++) {
-        double got = decoded(bits[i], fp16);
-        double allowed = 1.0001 * relative * fabs(want[i]) + 1e-6;
-        if (!(fabs(got - want[i]) <= allowed))
-            print_error("element %llu: %g for %g\n", (unsigned long long)i, got, want[i]);
-        assert_true(fabs(got - want[i]) <= allowed);
-    }
-}
-
-/* As the formula says, each byte once where that follows from the sizes. */
-static void counted(struct kk *k, const struct traffic *issued, const uint64_t *unique_read,
-                    const uint64_t *unique_written)
-{
-    struct tally want = {.issued = *issued, .launches = 1};
-
-    memcpy(want.unique_read_bytes, unique_read, sizeof want.unique_read_bytes);
-    memcpy(want.unique_written_bytes, unique_written, sizeof want.unique_written_bytes);
-    kk_tally(k, &want);
-}
+#include "tests/kvrow.h"
 
 enum norm_parts { CENTRED = 1, WEIGHT = 2, BIAS = 4, RESIDUAL = 8, FP16 = 16, WIDE = 32 };
 
@@ -68,7 +22,7 @@ static void norm_row(double *x, uint32_t width, bool centred, const double *w, c
 /* A weight or bias, in 16 bits or the same numbers in fp32. */
 static void *put_vector(struct kk *k, uint32_t width, unsigned parts, double **out)
 {
-    void *p = put_random(k, TAG_WEIGHTS, width, parts & FP16, out);
+    void *p = kr_random(k, TAG_WEIGHTS, width, parts & FP16, out);
     float *floats = ARENA_NEW(k->a, float, width);
 
     for (uint32_t i = 0; i < width; i++)
@@ -90,10 +44,10 @@ static void norm_of(struct kk *k, uint32_t n_rows, uint32_t width, unsigned part
     struct traffic t = {0};
     uint64_t read[N_TAGS] = {0}, written[N_TAGS] = {0};
 
-    a.x = put_random(k, TAG_ACTIVATION, n, fp16, &x);
+    a.x = kr_random(k, TAG_ACTIVATION, n, fp16, &x);
     a.weight = parts & WEIGHT ? put_vector(k, width, parts, &w) : NULL;
     a.bias = parts & BIAS ? put_vector(k, width, parts, &b) : NULL;
-    a.residual = residual ? put_random(k, TAG_ACTIVATION, n, fp16, &r) : NULL;
+    a.residual = residual ? kr_random(k, TAG_ACTIVATION, n, fp16, &r) : NULL;
     a.out = kk_new(k, TAG_ACTIVATION, 2 * n);
     for (uint64_t i = 0; residual && i < n; i++)
         x[i] = fp16 ? ks_round_fp16((float)(x[i] + r[i])) : ks_round_bf16((float)(x[i] + r[i]));
@@ -103,13 +57,13 @@ static void norm_of(struct kk *k, uint32_t n_rows, uint32_t width, unsigned part
         norm_row(want + (size_t)row * width, width, a.centred, w, b);
     device_tally_reset(k->d);
     kk_ok(k, norm_run(k->d, &a));
-    close_to(k, a.out, n, fp16, want);
+    kr_close(k, a.out, n, fp16, want);
     if (residual)
-        close_to(k, a.residual, n, fp16, x);
+        kr_close(k, a.residual, n, fp16, x);
     norm_traffic(&a, &t);
     read[TAG_ACTIVATION] = written[TAG_ACTIVATION] = 2 * n * (residual ? 2 : 1);
     read[TAG_WEIGHTS] = (parts & WIDE ? 4 : 2) * width * ((uint64_t)(w != NULL) + (b != NULL));
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
 }
 
 static void norm(void **state)
@@ -146,7 +100,7 @@ static void norm_of_large_mean(void **state)
     a.x = a.out = kk_put(k, TAG_ACTIVATION, bits, sizeof bits);
     norm_row(want, WIDTH, true, NULL, NULL);
     kk_ok(k, norm_run(k->d, &a));
-    close_to(k, a.out, WIDTH, false, want);
+    kr_close(k, a.out, WIDTH, false, want);
 }
 
 struct gating {
@@ -171,20 +125,20 @@ static void gate_of(struct kk *k, struct gating o)
     struct traffic t = {0};
     uint64_t read[N_TAGS] = {0}, written[N_TAGS] = {0};
 
-    a.x = put_random(k, TAG_ACTIVATION, n, o.fp16, &x);
-    a.gate = put_random(k, a.gate_tag, n_gates, o.fp16, &g);
+    a.x = kr_random(k, TAG_ACTIVATION, n, o.fp16, &x);
+    a.gate = kr_random(k, a.gate_tag, n_gates, o.fp16, &g);
     for (uint64_t i = 0; i < n; i++) {
         uint64_t at = i / width * o.stride + (o.each ? i % width : i % width / o.dim);
         x[i] = o.plain ? x[i] * g[at] : x[i] / (1 + exp(-g[at]));
     }
     device_tally_reset(k->d);
     kk_ok(k, scale_run(k->d, &a));
-    close_to(k, a.x, n, o.fp16, x);
+    kr_close(k, a.x, n, o.fp16, x);
     scale_traffic(&a, &t);
     read[TAG_ACTIVATION] = 2 * n;
     read[a.gate_tag] += 2 * (uint64_t)gates * (o.stride ? ROWS : 1);
     written[TAG_ACTIVATION] = 2 * n;
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
 }
 
 static void gate(void **state)
@@ -210,13 +164,13 @@ static void logits_of(struct kk *k, uint32_t width, uint32_t stride, bool bias, 
     for (uint32_t i = 0; i < ROWS * stride; i++)
         x[i] = (float)(5 * kk_normal(k));
     a.x = kk_put(k, TAG_ACTIVATION, x, 4 * (uint64_t)ROWS * stride);
-    a.bias = bias ? put_random(k, TAG_WEIGHTS, width, false, &b) : NULL;
+    a.bias = bias ? kr_random(k, TAG_WEIGHTS, width, false, &b) : NULL;
     device_tally_reset(k->d);
     kk_ok(k, logits_run(k->d, &a));
     logits_traffic(&a, &t);
     read[TAG_ACTIVATION] = written[TAG_ACTIVATION] = 4 * (uint64_t)ROWS * width;
     read[TAG_WEIGHTS] = bias ? 2 * width : 0;
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
     kk_get(k, got, a.x, 4 * (uint64_t)ROWS * stride);
     for (uint32_t i = 0; i < ROWS * stride; i++) {
         double want = (double)x[i] + (b && i % stride < width ? b[i % stride] : 0);
@@ -255,7 +209,7 @@ static void rope_of(struct kk *k, uint32_t dim, uint32_t rotary, bool fp16, bool
         table[2 * i] = (float)cos(angle);
         table[2 * i + 1] = (float)sin(angle);
     }
-    a.x = put_random(k, TAG_ACTIVATION, n, fp16, &x);
+    a.x = kr_random(k, TAG_ACTIVATION, n, fp16, &x);
     a.position = kk_put(k, TAG_TABLES, position, sizeof position);
     a.table = kk_put(k, TAG_TABLES, table, (uint64_t)POSITIONS * rotary * 4);
     /* a rotation of the complex number (a, b) */
@@ -275,11 +229,11 @@ static void rope_of(struct kk *k, uint32_t dim, uint32_t rotary, bool fp16, bool
     }
     device_tally_reset(k->d);
     kk_ok(k, rope_run(k->d, &a));
-    close_to(k, a.x, n, fp16, want);
+    kr_close(k, a.x, n, fp16, want);
     rope_traffic(&a, &t);
     read[TAG_ACTIVATION] = written[TAG_ACTIVATION] = (uint64_t)ROWS * HEADS * rotary * 2;
     read[TAG_TABLES] = sizeof position + ROWS * rotary * 4;
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
 }
 
 static void rope(void **state)
@@ -300,7 +254,7 @@ static void swiglu(void **state)
     struct traffic t = {0};
     uint64_t read[N_TAGS] = {0}, written[N_TAGS] = {0};
 
-    a.gate_up = put_random(k, TAG_ACTIVATION, ROWS * WIDTH * 2, false, &x);
+    a.gate_up = kr_random(k, TAG_ACTIVATION, ROWS * WIDTH * 2, false, &x);
     a.out = kk_new(k, TAG_ACTIVATION, ROWS * WIDTH * 2);
     for (uint32_t i = 0; i < ROWS * WIDTH; i++) {
         double g = x[i / WIDTH * 2 * WIDTH + i % WIDTH];
@@ -308,11 +262,11 @@ static void swiglu(void **state)
     }
     device_tally_reset(k->d);
     kk_ok(k, swiglu_run(k->d, &a));
-    close_to(k, a.out, ROWS * WIDTH, false, want);
+    kr_close(k, a.out, ROWS * WIDTH, false, want);
     swiglu_traffic(&a, &t);
     read[TAG_ACTIVATION] = ROWS * WIDTH * 4;
     written[TAG_ACTIVATION] = ROWS * WIDTH * 2;
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
 }
 
 /* Equal largest ones everywhere in the row: the first counts. What lies between the rows does
@@ -342,7 +296,7 @@ static void arg_max_of(struct kk *k, uint32_t width, uint32_t stride)
     argmax_traffic(&a, &t);
     read[TAG_ACTIVATION] = (uint64_t)ROWS * ((width + 3) / 4 * 4) * 4;
     written[TAG_TABLES] = sizeof got;
-    counted(k, &t, read, written);
+    kr_counted(k, &t, read, written);
 }
 
 static void arg_max(void **state)

@@ -47,7 +47,7 @@ static const struct finding *find(const struct findings *f, const char *what)
     return NULL;
 }
 
-static void all_passed(const struct findings *f)
+static void none_failed(const struct findings *f)
 {
     for (size_t i = 0; i < f->n; i++) {
         const struct finding *x = &f->list[i];
@@ -56,6 +56,11 @@ static void all_passed(const struct findings *f)
                         x->what, x->predicted, x->measured, x->reason);
         assert_int_not_equal(x->verdict, VERDICT_FAILED);
     }
+}
+
+static void all_passed(const struct findings *f)
+{
+    none_failed(f);
     assert_true(f->n > 0);
 }
 
@@ -126,6 +131,41 @@ static void kivi_by_hand(void **state)
     kp_free(k);
 }
 
+#define STATES                                                                                 \
+    "model: {layers: 2, hidden_size: 64, vocab_size: 64, mixer: none, norms_per_layer: 1, "    \
+    "ssm: {kind: mamba2, heads: 8, head_dim: 16, state_dim: 32, groups: 2, conv_kernel: 4}}\n" \
+    "hardware: {memory: 1GiB}\n" LOAD
+
+/* 8 heads of 16 x 32, and 3 columns of their 128 channels, of B and of C. */
+static void states_by_hand(void **state)
+{
+    double slot = 2 * (3 * (128 + 2 * 64) + 128 * 32);
+    double token = 5 * 128 * 32 + 2 * 4 * 256, in = 2 * 128 + 2 * 64 + 8;
+    struct kp *k = kp_build(STATES);
+    struct subject s = subject_of(k);
+    struct findings f = run_check(k->arena, "state", &s, 0);
+
+    (void)state;
+    all_passed(&f);
+    kt_u64(f.n, 8);
+    is(&f, "bytes read of a step", VERDICT_PASSED, 2 * slot);
+    is(&f, "bytes written of a step", VERDICT_PASSED, 2 * slot);
+    is(&f, "products of a step", VERDICT_PASSED, 2 * token);
+    is(&f, "bytes read of a prompt of 40 tokens", VERDICT_PASSED, slot);
+    is(&f, "products of a prompt of 40 tokens", VERDICT_PASSED, 40 * token);
+    assert_string_equal(f.list[0].what,
+                        "bytes read of a step: mamba2, 768 + 4096 elements, x 2");
+    f = run_check(k->arena, "step", &s, 0);
+    all_passed(&f);
+    is(&f, "states read", VERDICT_PASSED, 2 * 2 * slot);
+    is(&f, "states written", VERDICT_PASSED, 2 * 2 * slot);
+    is(&f, "products: state", VERDICT_PASSED, 2.0 * 2 * (2 * 64 * (in + 128) + token));
+    is(&f, "weights read: state", VERDICT_PASSED,
+       2.0 * 2 * (64 * (in + 128) + 256 * 5 + 3 * 8 + 128));
+    is(&f, "weights read: norms", VERDICT_PASSED, 2.0 * 3 * 64);
+    kp_free(k);
+}
+
 /* --- the matrix -----------------------------------------------------------------------------
  */
 
@@ -144,7 +184,7 @@ static struct built build(const struct matrix_row *row)
 
 static void matrix_kernels(void **state)
 {
-    static const char *const checks[] = {"append", "decode", "prefill", "index"};
+    static const char *const checks[] = {"append", "decode", "prefill", "index", "state"};
     struct kt *t = *state;
     size_t n;
     const struct matrix_row *rows = matrix_rows(t->a, &n);
@@ -153,10 +193,14 @@ static void matrix_kernels(void **state)
     for (size_t i = 0; i < n; i++) {
         struct built b = build(&rows[i]);
         bool indexed = strstr(rows[i].spec, "indexer:") != NULL;
-        for (size_t c = 0; c < 3 + (size_t)indexed; c++) {
+        size_t seen = 0;
+        for (size_t c = 0; c < sizeof checks / sizeof *checks; c++) {
             struct findings f = run_check(b.k->arena, checks[c], &b.s, 0);
-            all_passed(&f);
+            none_failed(&f);
+            seen += f.n;
+            assert_true(!indexed || f.n || c != 3);
         }
+        assert_true(seen > 0);
         kp_free(b.k);
     }
 }
@@ -187,8 +231,11 @@ static void matrix_acts(void **state)
 
 static void matrix_decoder(void **state)
 {
-    static const char *const some[] = {"lckv", "kivi2", "pyramidkv", "mlkv l2norm int8",
-                                       "adakv"};
+    static const char *const some[] = {
+        "lckv",         "kivi2",         "pyramidkv",  "mlkv l2norm int8",
+        "adakv",        "mamba",         "mamba2",     "gated delta",
+        "kda",          "lightning",     "short conv", "hybrid parallel",
+        "gated memory", "yoco retention"};
     struct kt *t = *state;
     size_t n;
     const struct matrix_row *rows = matrix_rows(t->a, &n);
@@ -280,6 +327,36 @@ static void wrong_steps(void **state)
     kp_free(k);
 }
 
+static void wrong_states(void **state)
+{
+    struct kp *k = kp_build(STATES);
+    struct subject s = subject_of(k);
+    struct layout *l = (struct layout *)(uintptr_t)s.layout;
+    struct findings f;
+
+    (void)state;
+    l->rows[0].state_elems++;
+    k->problem.stages[0].work.token_flop[OP_STATE] += 1;
+    bend(&s)->state_bytes -= 3;
+    f = run_check(k->arena, "state", &s, 0);
+    assert_string_equal(find(&f, "bytes read of a step")->reason,
+                        "4 bytes fewer than predicted");
+    assert_string_equal(find(&f, "bytes written of a prompt")->reason,
+                        "2 bytes fewer than predicted");
+    assert_int_equal(find(&f, "products of a step")->verdict, VERDICT_PASSED);
+    f = run_check(k->arena, "step", &s, 0);
+    assert_string_equal(find(&f, "states read")->reason, "6 bytes more than predicted");
+    assert_string_equal(find(&f, "states written")->reason, "6 bytes more than predicted");
+    assert_string_equal(find(&f, "products: state")->reason, "2 flop fewer than predicted");
+    kp_free(k);
+    k = kp_build(STATES);
+    s = subject_of(k);
+    k->problem.stages[0].fold.state_bytes /= 2;
+    f = run_check(k->arena, "fit", &s, 1000000);
+    assert_int_equal(find(&f, "sequences")->verdict, VERDICT_FAILED);
+    kp_free(k);
+}
+
 static void wrong_fits(void **state)
 {
     struct kp *k = kp_build(GQA LOAD);
@@ -352,6 +429,13 @@ static void waivers(void **state)
     waived(GQA LOAD "cache: {format: q8_0}\n", "append", "no kernel has this storage format");
     waived(GQA LOAD "cache: {k: kivi4, v: bf16}\n", "decode",
            "the kernels have KIVI for K and V together only");
+    waived("model: {layers: 2, hidden_size: 64, vocab_size: 64, mixer: none, ssm: {kind: "
+           "lightning, heads: 4, head_dim: 40}}\nhardware: {memory: 1GiB}\n" LOAD,
+           "state", "states of 16, 32, 64, 128 or 256 columns, rows a multiple of 8");
+    waived("model: {layers: 2, hidden_size: 64, vocab_size: 64, mixer: none, ssm: {kind: "
+           "lightning, heads: 3, head_dim: 32}}\nhardware: {memory: 1GiB, count: "
+           "2}\nparallel: {tp: 2}\n" LOAD,
+           "state", "no rank has its heads or groups whole");
     waived("model: Llama-3.1-8B\nhardware: {gpu: h100}\n", "step",
            "too large for the CPU build as a whole; its kernels were counted one by one");
     waived("model: Llama-3.1-8B\nhardware: {gpu: h100}\n", "fit",
@@ -395,10 +479,11 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kt_test(by_hand),     kt_test(kivi_by_hand),   kt_test(matrix_kernels),
-        kt_test(matrix_acts), kt_test(matrix_decoder), kt_test(wrong_rows),
-        kt_test(windows),     kt_test(wrong_steps),    kt_test(wrong_fits),
-        kt_test(limits),      kt_test(waivers),        kt_test(sizes),
+        kt_test(by_hand),        kt_test(kivi_by_hand),   kt_test(matrix_kernels),
+        kt_test(matrix_acts),    kt_test(matrix_decoder), kt_test(wrong_rows),
+        kt_test(windows),        kt_test(wrong_steps),    kt_test(wrong_fits),
+        kt_test(states_by_hand), kt_test(wrong_states),   kt_test(limits),
+        kt_test(waivers),        kt_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

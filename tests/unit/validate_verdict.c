@@ -129,7 +129,7 @@ static void registry(void **state)
         assert_true(!before || before->level < c->level ||
                     (before->level == c->level && strcmp(before->name, c->name) < 0));
     }
-    kt_u64(n, 7);
+    kt_u64(n, 9);
 }
 
 static void medians(void **state)

@@ -175,6 +175,9 @@ static void compare_products(struct clock_case *x, double prompt_s, double step_
         due[OP_QKV] + due[OP_OUT] + due[OP_MLP] + due[OP_EXPERTS] + due[OP_HEAD],
         (got[OP_QKV] + got[OP_OUT] + got[OP_MLP] + got[OP_EXPERTS] + got[OP_HEAD]) / STEPS,
         OP_TOLERANCE);
+    if (due[OP_STATE] > 0)
+        (void)finding_within(x->out, like(x, "recurrent mixers of a step"), due[OP_STATE],
+                             got[OP_STATE] / STEPS, OP_TOLERANCE);
 }
 
 /* One batch: a decoder of that many sequences at the spec's own lengths. */

@@ -329,9 +329,21 @@ static double prompt_attention(const struct counters_case *x, uint32_t n)
     return sum;
 }
 
+/* Convolutions and recurrences of a prompt, which are no matrix instructions. */
+static double prompt_recurrences(const struct layout *l, double tokens)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < l->n_layers; i++)
+        sum += work_state_flop(&l->layers[i].state, l->model->hidden) *
+               (i < l->exit_layer ? tokens : 1);
+    return sum;
+}
+
 static void compare_prompt(struct counters_case *x)
 {
-    static const enum op ops[] = {OP_QKV, OP_OUT, OP_INDEXER, OP_MLP, OP_EXPERTS, OP_HEAD};
+    static const enum op ops[] = {OP_QKV, OP_OUT,     OP_INDEXER, OP_STATE,
+                                  OP_MLP, OP_EXPERTS, OP_HEAD};
     const struct subject *s = x->in->subject;
     const struct stage *stage = &s->problem->stages[0];
     struct op_tally t = {{0}, {0}};
@@ -349,6 +361,7 @@ static void compare_prompt(struct counters_case *x)
                 (struct work_part){0, s->asked_prompt, x->sequences, true}, &t);
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         due += t.flop[ops[i]];
+    due -= x->sequences * prompt_recurrences(s->layout, (double)s->asked_prompt);
     ok = !reason && count_tensor(x, prompts, &flop, &reason);
     judge(x, f, ok, reason, (double[]){due, flop});
 }

@@ -11,7 +11,7 @@
 enum { PROMPT_MAX = 96, PROMPT_LEAST = 16, DECODED_MAX = 4 };
 
 struct op_count {
-    uint64_t kv_read, kv_written, weights_read, useful_flop;
+    uint64_t kv_read, kv_written, state_read, state_written, weights_read, useful_flop;
 };
 
 struct step_case {
@@ -52,6 +52,8 @@ static void watched(void *user, const struct decoder_event *e)
         return;
     c->kv_read += count_kv(t.unique_read_bytes);
     c->kv_written += count_kv(t.unique_written_bytes);
+    c->state_read += t.unique_read_bytes[TAG_STATE];
+    c->state_written += t.unique_written_bytes[TAG_STATE];
     c->weights_read += t.unique_read_bytes[TAG_WEIGHTS];
     c->useful_flop += t.issued.useful_flop;
     device_tally_reset(x->in->device);
@@ -92,7 +94,8 @@ static void predict(const struct step_case *x, struct op_tally *t, struct ck *ck
 static void compare_products(const struct step_case *x, const struct op_tally *t,
                              const uint64_t weights[N_OPS])
 {
-    static const enum op ops[] = {OP_QKV, OP_INDEXER, OP_OUT, OP_MLP, OP_EXPERTS, OP_HEAD};
+    static const enum op ops[] = {OP_QKV, OP_INDEXER, OP_OUT, OP_STATE,
+                                  OP_MLP, OP_EXPERTS, OP_HEAD};
     struct arena *a = x->out->arena;
 
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
@@ -177,6 +180,20 @@ static void compare_attention(struct step_case *x, uint64_t read, uint64_t flop)
     (void)finding_equal(x->out, products, flop, got->useful_flop);
 }
 
+/* Every state is read and written whole. */
+static void compare_states(const struct step_case *x)
+{
+    const struct op_count *got = &x->ops[OP_STATE];
+    struct ck ck = {0};
+    uint64_t due = ck_mul(&ck, x->set.sequences, x->in->subject->fold->state_bytes);
+
+    if (!due)
+        return;
+    (void)finding_equal(x->out, like(x, "states read", QUANTITY_BYTES), due, got->state_read);
+    (void)finding_equal(x->out, like(x, "states written", QUANTITY_BYTES), due,
+                        got->state_written);
+}
+
 static void compare(struct step_case *x)
 {
     const struct fold *f = x->in->subject->fold;
@@ -186,10 +203,12 @@ static void compare(struct step_case *x)
     struct finding append = like(x, "cache bytes written", QUANTITY_BYTES);
 
     predict(x, &t, &ck, &read, &written, weights);
-    compare_attention(x, read, (uint64_t)(t.flop[OP_SCORES] + t.flop[OP_VALUES]));
-    if (packs(f))
+    if (f->n_reads)
+        compare_attention(x, read, (uint64_t)(t.flop[OP_SCORES] + t.flop[OP_VALUES]));
+    compare_states(x);
+    if (f->n_stores && packs(f))
         finding_waive(x->out, append, "KIVI packs groups of tokens; `append` counts a turn");
-    else
+    else if (f->n_stores)
         (void)finding_equal(x->out, append, written, x->ops[OP_OTHER].kv_written);
     compare_products(x, &t, weights);
     compare_rows(x);
