@@ -124,15 +124,6 @@ DEV void load_k(struct lane *t, const struct decode_args *a, const struct job *j
     }
 }
 
-DEV void product(struct lane *t, const struct make mk, float *c, const uint32_t *a,
-                 const uint32_t *b)
-{
-    if (mk.fp16)
-        dev_mma_fp16(t, c, a, b);
-    else
-        dev_mma_bf16(t, c, a, b);
-}
-
 /* x[half][e]: the score of row g + 8 (e / 2) and token 8 half + 2q + e % 2. */
 DEV void scores(struct lane *t, const struct make mk, const struct state *s, float x[2][4])
 {
@@ -147,8 +138,8 @@ DEV void scores(struct lane *t, const struct make mk, const struct state *s, flo
             if (i >= mk.k_used)
                 continue;
             decode_unit(mk, &s->k[half][i], false, w);
-            product(t, mk, x[half], s->q[i], w);
-            product(t, mk, x[half], s->q[i] + 4, w + 2);
+            product(t, mk.fp16, x[half], s->q[i], w);
+            product(t, mk.fp16, x[half], s->q[i] + 4, w + 2);
         }
     }
 }
@@ -199,7 +190,7 @@ DEV void add_values(struct lane *t, const struct make mk, const struct values *v
             uint32_t pick = j % 2 ? 0x7632u : 0x5410u, b[2];
             b[0] = dev_permute(w[0][j / 2], w[1][j / 2], pick);
             b[1] = dev_permute(w[2][j / 2], w[3][j / 2], pick);
-            product(t, mk, s->o[8 * i + j], prob, b);
+            product(t, mk.fp16, s->o[8 * i + j], prob, b);
         }
     }
 }

@@ -47,6 +47,14 @@ DEV uint32_t token_at(const struct job *j, uint32_t i)
     return at < j->range.sinks ? at : j->range.start + at - j->range.sinks;
 }
 
+DEV void product(struct lane *t, bool fp16, float *c, const uint32_t *a, const uint32_t *b)
+{
+    if (fp16)
+        dev_mma_fp16(t, c, a, b);
+    else
+        dev_mma_bf16(t, c, a, b);
+}
+
 /* Sums begin with the learned sinks, where there are any: in one warp of the first block. */
 DEV bool has_sink(struct lane *t, const struct decode_args *a, const struct job *j,
                   uint32_t row)

@@ -36,8 +36,7 @@ struct flow {
     struct job j;
     char *ring; /* this warp's */
     uint32_t reciprocal;
-    uint32_t pairs[2],
-        pair[2]; /* INT4, of K and V: scales of a row, and which is this thread's */
+    uint32_t pairs[2], pair[2]; /* INT4: scales of a row of K and V, and this thread's */
     struct ahead next;
 };
 
@@ -200,15 +199,6 @@ DEV void load_q(struct lane *t, const struct flow *f, const struct make mk, stru
     }
 }
 
-DEV void product(struct lane *t, const struct make mk, float *c, const uint32_t *a,
-                 const uint32_t *b)
-{
-    if (mk.store == STORE_FP16)
-        dev_mma_fp16(t, c, a, b);
-    else
-        dev_mma_bf16(t, c, a, b);
-}
-
 /* Four codes of 8 bits as pairs of bytes 0 and 2, and of bytes 1 and 3. */
 DEV void decode_bytes(const struct make mk, uint32_t w, uint32_t *out)
 {
@@ -272,7 +262,7 @@ DEV void scores(struct lane *t, const struct flow *f, const struct make mk, char
         k_words(t, f, mk, stage, n, a);
         UNROLL
         for (uint32_t i = 0; i < 4 * mk.tiles; i++)
-            product(t, mk, x[i % mk.tiles], a[i / mk.tiles],
+            product(t, mk.store == STORE_FP16, x[i % mk.tiles], a[i / mk.tiles],
                     s->q[i % mk.tiles] + 2 * (4 * n + i / mk.tiles));
     }
 }
@@ -356,8 +346,8 @@ DEV void add_values(struct lane *t, const struct flow *f, const struct make mk, 
         v_words(t, f, mk, stage, n, a);
         UNROLL
         for (uint32_t i = 0; i < 4 * mk.tiles; i++)
-            product(t, mk, s->o[4 * n + i / mk.tiles][i % mk.tiles], a[i / mk.tiles],
-                    prob[i % mk.tiles]);
+            product(t, mk.store == STORE_FP16, s->o[4 * n + i / mk.tiles][i % mk.tiles],
+                    a[i / mk.tiles], prob[i % mk.tiles]);
     }
 }
 
@@ -601,7 +591,7 @@ LAUNCHER(decode_ring)
     case STORE_INT4: return LAUNCH_RING(ring_int4_128);
     default: break;
     }
-    if (dim == 64)
-        return LAUNCH_RING(ring_bf16_64);
-    return dim == 128 ? LAUNCH_RING(ring_bf16_128) : LAUNCH_RING(ring_bf16_256);
+    return dim == 64    ? LAUNCH_RING(ring_bf16_64)
+           : dim == 128 ? LAUNCH_RING(ring_bf16_128)
+                        : LAUNCH_RING(ring_bf16_256);
 }

@@ -101,7 +101,8 @@ static double tolerance(const struct cache_side *s, double x, const double *row,
         return step / 2 * 1.0001;
     case STORE_INT4:
     case STORE_KIVI4:
-    case STORE_KIVI2: break;
+    case STORE_KIVI2:
+    case STORE_DS_MLA: break;
     }
     step = (high - low) / ((1 << store_bits(s->store)) - 1);
     return step / 2 * 1.01 + (high - low + fabs(low)) / 256;
