@@ -46,6 +46,8 @@ static const char *check(const struct decode_args *a)
 
     if (!bad && (!a->q_heads || a->q_heads % a->c.heads))
         bad = "the query heads must be a multiple of the K/V heads";
+    if (!bad && a->row_heads && a->row_heads < a->q_heads)
+        bad = "a row has at least the query heads";
     if (!bad && (!a->splits || a->splits > DECODE_SPLITS_MAX))
         bad = "1 to 256 splits";
     if (!bad && a->splits > 1 && !a->work)

@@ -25,14 +25,16 @@ enum {
 }; /* query heads of a block at most, tokens of a step */
 
 struct decode_args {
-    struct cache_view c;    /* lengths: rows stored, the new token's own included if it is */
-    const void *q;          /* [sequences][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
-    void *out;              /* [sequences][q_heads][v.dim] of the same type */
-    void *work;             /* decode_work_bytes, fp32; NULL when splits is 1 */
-    float *lse;             /* [sequences][q_heads] ln of the softmax's denominator, of the
-                               sum of exp(scale * q . k); NULL: not wanted */
-    uint32_t q_heads;       /* a multiple of c.heads */
-    uint32_t splits;        /* 1..DECODE_SPLITS_MAX blocks share the rows of a head */
+    struct cache_view c; /* lengths: rows stored, the new token's own included if it is */
+    const void *q;       /* [sequences][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
+    void *out;           /* [sequences][q_heads][v.dim] of the same type */
+    void *work;          /* decode_work_bytes, fp32; NULL when splits is 1 */
+    float *lse;          /* [sequences][row_heads] ln of the softmax's denominator, of the sum
+                            of exp(scale * q . k); NULL: not wanted */
+    uint32_t q_heads;    /* a multiple of c.heads */
+    uint32_t row_heads;  /* heads of a row of q, out and lse, where those of other groups stand
+                            beside ours, which come first; 0 = q_heads */
+    uint32_t splits;     /* 1..DECODE_SPLITS_MAX blocks share the rows of a head */
     uint32_t hidden_tokens; /* newest rows that the query must not see: 1 where the diagonal is
                                masked and the row of the token itself is stored */
     uint32_t window_tokens; /* only the last so many of the others; 0 = all */
@@ -43,6 +45,12 @@ struct decode_args {
     const void *sinks;   /* [q_heads] of the type of q, TAG_WEIGHTS; NULL: none. source: gpt-oss
                             model card, arXiv:2508.10925 */
 };
+
+/* Heads of a row of q, out and lse. */
+DEV_SHARED uint32_t decode_row_heads(const struct decode_args *a)
+{
+    return a->row_heads ? a->row_heads : a->q_heads;
+}
 
 /* Rows of a head that the query sees, of `length` stored: tokens [0, sinks) and
  * [start, start + count - sinks). */
@@ -60,12 +68,6 @@ DEV_SHARED struct decode_range decode_range(const struct decode_args *a, uint32_
         r.count = r.sinks + a->window_tokens;
     }
     return r;
-}
-
-/* Heads of a row of q, out and lse. */
-DEV_SHARED uint32_t decode_row_heads(const struct decode_args *a)
-{
-    return a->q_heads;
 }
 
 /* Rows that each split takes; the last ones may have fewer, or none. Whole steps of 16. */

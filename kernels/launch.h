@@ -30,10 +30,13 @@
     X(logits)                                                                                  \
     X(argmax)                                                                                  \
     X(norms)                                                                                   \
+    X(anchor)                                                                                  \
+    X(angles)                                                                                  \
     X(select)                                                                                  \
     X(compact)                                                                                 \
     X(scores)                                                                                  \
     X(pool)                                                                                    \
+    X(chunks)                                                                                  \
     X(budget)                                                                                  \
     X(replace)                                                                                 \
     X(carry)                                                                                   \

@@ -14,9 +14,11 @@ static const char *check(const struct prefill_args *a)
 
     if (!bad && (!a->q_heads || a->q_heads % a->c.heads))
         bad = "the query heads must be a multiple of the K/V heads";
+    if (!bad && a->row_heads && a->row_heads < a->q_heads)
+        bad = "a row has at least the query heads";
     if (!bad && (!a->longest || (uint64_t)a->longest * group_of(a) > INT32_MAX))
         bad = "the longest chunk must have 1 to 2147483647 rows, counted by query heads";
-    if (!bad && (uint64_t)a->longest * a->q_heads > UINT32_MAX)
+    if (!bad && (uint64_t)a->longest * prefill_row_heads(a) > UINT32_MAX)
         bad = "a chunk has at most 4294967295 query heads of tokens";
     if (!bad && !(a->scale > 0.0f))
         bad = "the scale must be above 0";

@@ -35,11 +35,12 @@ struct prefill_args {
     struct cache_view c;    /* lengths: rows stored, normally offset + rows of the chunk */
     const void *q;          /* [rows][q_heads][k.dim] bf16; fp16 where the cache is fp16 */
     void *out;              /* [rows][q_heads][v.dim] of the same type */
-    float *lse;             /* [rows][q_heads] ln of the softmax's denominator, of the sum of
+    float *lse;             /* [rows][row_heads] ln of the softmax's denominator, of the sum of
                                exp(scale * q . k), or NULL */
     const uint32_t *first;  /* [sequences + 1], ascending from 0 */
     const uint32_t *offset; /* as c.lengths: index of the chunk's first token */
     uint32_t q_heads;       /* a multiple of c.heads */
+    uint32_t row_heads;     /* of a row of q, out and lse, as in decode.h; 0 = q_heads */
     uint32_t longest;       /* rows of the longest chunk, or more */
     uint32_t hidden_tokens; /* 0, or 1 where the diagonal is masked */
     uint32_t window_tokens; /* 0 = all */
@@ -58,7 +59,7 @@ struct prefill_args {
 /* Heads of a row of q, out and lse. */
 DEV_SHARED uint32_t prefill_row_heads(const struct prefill_args *a)
 {
-    return a->q_heads;
+    return a->row_heads ? a->row_heads : a->q_heads;
 }
 
 /* Head sizes that have a kernel of their own, in bf16. */

@@ -16,6 +16,8 @@ static const char *check(const struct scores_args *a)
         bad = "the query heads must be a multiple of the K/V heads";
     if (!bad && (!of->lse || !a->width))
         bad = "needs the log-sum-exp of the queries, and at least one place";
+    if (!bad && !(of->cap >= 0.0f))
+        bad = "the cap must not be below 0";
     if (!bad && of->c.heads > 65535)
         bad = "at most 65535 heads";
     return bad;
@@ -38,6 +40,8 @@ enum device_status pool_run(struct device *d, const struct pool_args *a)
         bad = "1 to 65535 sequences and heads, and at least one place";
     else if (a->size % 2 == 0)
         bad = "an odd number of places";
+    else if (a->by_age && (a->size != 1 || a->largest))
+        bad = "by age: one place at a time";
     else if (a->scores == a->out)
         bad = "not in place";
     if (bad)
@@ -93,6 +97,15 @@ static void queries_traffic(const struct scores_args *a, const struct scores_par
     t->tensor_flop += group * warps * columns * units * 2 * (2 * 16 * 8 * 16);
     t->exps += group * warps * columns * 32 * 4;
     t->vector_flop += group * warps * 32 * (columns * 12 + (n && !a->largest ? 2 : 0));
+    if (a->of.cap > 0.0f) {
+        t->vector_flop += group * warps * columns * 32 * 8;
+        t->exps += group * warps * columns * 32 * 4;
+    }
+    if (a->of.slopes) {
+        t->vector_flop += group * warps * columns * 32 * 8;
+        t->read_bytes[TAG_TABLES] +=
+            group * warps * ((n + SCORES_QUERIES - 1) / SCORES_QUERIES) * 32 * 4;
+    }
 }
 
 /* Rows [0, columns) that query i sees. */

@@ -7,6 +7,7 @@
  * pool: a thread a place. budget: a block a sequence. */
 #include "kernels/dev.h"
 
+#include "kernels/bend_dev.h"
 #include "kernels/scores.h"
 #include "kernels/unit_dev.h"
 
@@ -43,6 +44,7 @@ struct job { /* of this block */
 struct rows { /* g and g + 8 of this warp */
     uint32_t k[UNITS_MAX][8];
     float scale[2], sum[2], total[2];
+    struct bent bent; /* of the query head */
     uint32_t token[2];
     bool valid[2];
 };
@@ -115,7 +117,7 @@ DEV void load_turn(struct lane *t, const struct job *j, const struct make mk, ui
 
     for (uint32_t i = me; i < TURN * pieces; i += SCORES_THREADS) {
         uint32_t q = i / pieces, first = i % pieces * 8;
-        uint64_t at = (uint64_t)(j->row + from + q) * of->q_heads + head;
+        uint64_t at = (uint64_t)(j->row + from + q) * prefill_row_heads(of) + head;
         dev_async_if(t, to + q * stride_of(mk.units) + first,
                      (const uint16_t *)of->q + at * of->c.k.dim + first,
                      from + q < j->part.to && first < of->c.k.dim);
@@ -123,7 +125,7 @@ DEV void load_turn(struct lane *t, const struct job *j, const struct make mk, ui
     if (me < TURN) {
         struct query q = {{0, 0, 0}, 0.0f};
         if (from + me < j->part.to) {
-            uint64_t at = (uint64_t)(j->row + from + me) * of->q_heads + head;
+            uint64_t at = (uint64_t)(j->row + from + me) * prefill_row_heads(of) + head;
             q.sees = prefill_sees(of, j->offset, j->length, from + me);
             q.lse = dev_load_float(t, of->lse + at) * LOG2E;
         }
@@ -156,8 +158,12 @@ DEV void scores_of(struct lane *t, const struct job *j, const struct make mk,
 }
 
 /* Query 2 q + e % 2 of 8: its probability of row g + 8 (e / 2). */
-DEV float probability(const struct query *q, const struct rows *r, const float *x, uint32_t e)
+DEV float probability(const struct query *q, const struct rows *r, const float *x, uint32_t e,
+                      bool bends)
 {
+    if (bends)
+        return dev_exp2(bent_score(&r->bent, x[e] * r->scale[e / 2], r->token[e / 2]) -
+                        q[e % 2].lse);
     return dev_exp2(dev_fma(x[e], r->scale[e / 2], -q[e % 2].lse));
 }
 
@@ -168,12 +174,13 @@ DEV void add_queries(struct lane *t, const struct job *j, const struct query *qu
                      uint32_t left, struct rows *r, const float *x)
 {
     const struct query *own = query + 2 * (dev_lane(t) % 4);
+    uint32_t bends = (j->a->of.cap > 0.0f ? 8u : 0u) + (j->a->of.slopes ? 8u : 0u);
     bool clear = left >= 8 && query[0].sees.end >= j->first + j->part.keys &&
                  query[7].sees.start <= j->first;
 
     UNROLL
     for (uint32_t e = 0; e < 4 && clear; e++) {
-        r->sum[e / 2] += probability(own, r, x, e);
+        r->sum[e / 2] += probability(own, r, x, e, bends);
         if (r->valid[e / 2])
             dev_flop(t, 0, 2 * j->a->of.c.k.dim);
     }
@@ -182,24 +189,27 @@ DEV void add_queries(struct lane *t, const struct job *j, const struct query *qu
         const struct prefill_view *v = &own[e % 2].sees;
         uint32_t token = r->token[e / 2];
         bool seen = token < v->end && (token >= v->start || token < v->sinks);
-        float p = probability(own, r, x, e);
+        float p = probability(own, r, x, e, bends);
         r->sum[e / 2] += seen ? p : 0.0f;
         if (seen && r->valid[e / 2])
             dev_flop(t, 0, 2 * j->a->of.c.k.dim);
     }
-    dev_exps(t, 4);
-    dev_flop(t, 12, 0);
+    dev_exps(t, j->a->of.cap > 0.0f ? 8u : 4u);
+    dev_flop(t, 12 + bends, 0);
 }
 
 DEV void one_turn(struct lane *t, const struct job *j, const struct make mk, uint32_t n,
                   struct rows *r)
 {
+    const float *slopes = j->a->of.slopes;
     uint32_t at = n % j->turns, left = j->part.to - j->part.from - at * TURN;
     const uint16_t *tile = j->tile + n % 2 * TURN * stride_of(mk.units);
 
     if (dev_warp(t) * 16 >= j->part.keys)
         return;
     left = left < TURN ? left : TURN;
+    r->bent =
+        bent_by(t, j->a->of.cap, slopes ? slopes + j->q_head + n / j->turns : NULL, LOG2E);
     for (uint32_t i = 0; i < left; i += 8) {
         float x[4];
         scores_of(t, j, mk, r, tile + i * stride_of(mk.units), x);
@@ -275,7 +285,7 @@ DEV float pooled(struct lane *t, const struct pool_args *a, uint64_t list, uint3
     }
     if (!a->largest) {
         dev_flop(t, to - from + 1, 0);
-        x /= (float)a->size;
+        x /= (float)(a->by_age ? n - i : a->size);
     }
     return x;
 }

@@ -21,9 +21,10 @@ enum { POOL_THREADS = 256, BUDGET_THREADS = 256, BUDGET_HEADS_MAX = 1024 };
  *
  *     exp(scale * q_i . k_j - lse_i)
  *
- * for all rows j but the newest `tail` ones. lists are numbered as in evict.h. A K/V head takes
- * the sum over its query heads, or the largest of their sums. No place is touched twice, and
- * the order of the sums is fixed. */
+ * with the cap and the slopes of the attention on the product; learned sinks are in lse. For
+ * all rows j but the newest `tail` ones. lists are numbered as in evict.h. A K/V head takes the
+ * sum over its query heads, or the largest of their sums. No place is touched twice, and the
+ * order of the sums is fixed. */
 struct scores_args {
     struct prefill_args of; /* the attention, as prefill_run did it; lse as it left it, out not
                                used. A decode step is a chunk of one row a sequence */
@@ -71,6 +72,8 @@ struct pool_args {
     uint32_t sequences, heads, width;
     uint32_t size; /* odd; 1: as they are */
     bool largest;
+    bool by_age;   /* with size 1: divided by count - i, the queries of a causal prompt that see
+                      row i */
     bool together; /* every head gets the sum over the heads of its sequence, whose counts are
                       equal */
 };

@@ -34,10 +34,13 @@ static struct curve_class class_of(const struct read_class *c, uint32_t cp)
         out.limit = s->store_window_tokens + out.own;
     if (rule == STRETCH_CAPPED)
         out.limit = u64_min(out.limit, s->keep.fixed + out.own);
-    out.limit = limit_of(limit_of(out.limit, r->window_tokens), r->select_tokens);
+    out.limit = limit_of(out.limit, r->window_tokens);
+    if (!r->select_page_tokens)
+        out.limit = limit_of(out.limit, r->select_tokens);
     out.chunk = r->mixer == MIXER_CHUNKED ? r->window_tokens : 0;
     out.capped = rule == STRETCH_CAPPED;
-    out.closed = cp == 1 && rule != STRETCH_ASKED && stretch_even_bytes(s);
+    out.closed =
+        cp == 1 && rule != STRETCH_ASKED && !r->select_page_tokens && stretch_even_bytes(s);
     out.token_bytes = row_bytes(s, 0, 1, &ck);
     return out;
 }

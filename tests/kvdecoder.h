@@ -79,6 +79,11 @@ static inline void kd_layer_open(struct kd *d, uint32_t i)
     y->masked = r->diagonal_masked;
     y->window = (uint32_t)r->window_tokens;
     y->chunked = r->mixer == MIXER_CHUNKED;
+    y->last_reader = layout_last_reader(d->l, layout_attention_row(d->l, i));
+    for (uint32_t k = 0; k < d->l->n_rows; k++)
+        if (d->l->rows[k].layer == i && d->l->rows[k].stream == STREAM_KV &&
+            !d->l->rows[k].keep.prompt)
+            y->full_heads += d->l->rows[k].kv_heads;
     y->keys = ARENA_NEW(d->a, double, (size_t)d->kv_heads * d->room * d->dim);
     y->gone = ARENA_NEW(d->a, bool, (size_t)d->kv_heads * d->room);
     y->values = ARENA_NEW(d->a, double, (size_t)d->kv_heads * d->room * d->dim);
@@ -204,6 +209,15 @@ static inline void kd_attend(const struct kd *d, const struct kd_layer *y, const
     }
 }
 
+/* --- what stays (kvkeep.h) ------------------------------------------------------------------
+ */
+
+/* What a rule leaves of a prompt of n in layer i; and what the query of a step does not see of
+ * the `rows` of its source, which are gone then. */
+static inline void kd_prune_prompt(struct kd *d, uint32_t i, uint32_t n);
+static inline void kd_prune_step(struct kd *d, struct kd_layer *y);
+static inline void kd_hide(const struct kd *d, uint32_t i, const double *q, uint32_t rows);
+
 /* --- layers ---------------------------------------------------------------------------------
  */
 
@@ -264,6 +278,8 @@ static inline void kd_mix(struct kd *d, uint32_t i, const struct kd_pass *w, uin
 
     if (y->q) {
         kd_sees(d, i, w, r, &from, &to);
+        if (!w->prefill)
+            kd_hide(d, i, q, to);
         kd_attend(d, y, q, from, to, out);
         kd_gate(d, y, x, out);
         kd_product(d, out, y->o, y->o_bias, add, d->hidden, d->heads * d->dim);
@@ -325,123 +341,6 @@ static inline void kd_run_layer(struct kd *d, uint32_t i, const struct kd_pass *
     }
 }
 
-/* --- what stays -----------------------------------------------------------------------------
- */
-
-static inline void kd_keep_list(struct kd *d, struct kd_layer *y, uint32_t head,
-                                const double *score, uint32_t n)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t better = 0;
-        for (uint32_t j = 0; j < n; j++)
-            better += score[j] > score[i] || (score[j] == score[i] && j < i);
-        if (better >= d->rule.keep)
-            continue;
-        memmove(kd_row(d, y->keys, head, kept), kd_row(d, y->keys, head, i),
-                d->dim * sizeof(double));
-        memmove(kd_row(d, y->values, head, kept), kd_row(d, y->values, head, i),
-                d->dim * sizeof(double));
-        kept++;
-    }
-}
-
-/* Sums of what the last queries look at, averaged over 5 neighbours; the window itself stays.
- */
-static inline void kd_snapkv(const struct kd *d, const struct kd_layer *y, uint32_t head,
-                             const double *all_q, uint32_t n, double *score)
-{
-    uint32_t group = d->heads / d->kv_heads, old = n - d->rule.window;
-    double sums[512] = {0}, p[512];
-
-    for (uint32_t r = old; r < n; r++)
-        for (uint32_t g = 0; g < group; g++) {
-            const double *q = all_q + r * d->heads * d->dim;
-            kd_softmax(d, y, NULL, q, head * group + g, 0, r + 1, p);
-            for (uint32_t j = 0; j < old; j++)
-                sums[j] += p[j];
-        }
-    for (uint32_t j = 0; j < n; j++) {
-        score[j] = j < old ? 0 : 1e9;
-        for (uint32_t k = j < 2 ? 0 : j - 2; j < old && k <= j + 2 && k < old; k++)
-            score[j] += sums[k] / 5;
-    }
-}
-
-static inline uint32_t kd_better(const double *score, uint32_t n, uint32_t i)
-{
-    uint32_t better = 0;
-
-    for (uint32_t j = 0; j < n; j++)
-        better += score[j] > score[i] || (score[j] == score[i] && j < i);
-    return better;
-}
-
-/* A fifth of the budget is each head's, the rest goes to the best rows of all heads. */
-static inline void kd_adakv(struct kd *d, struct kd_layer *y, const double *all_q, uint32_t n)
-{
-    uint32_t old = n - d->rule.window, base = d->rule.keep - d->rule.window;
-    double score[512], all[512];
-
-    assert_true(d->kv_heads * old <= 512);
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
-        kd_snapkv(d, y, h, all_q, n, score);
-        memcpy(all + h * old, score, old * sizeof *all);
-    }
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
-        uint32_t chosen = 0, keep;
-        for (uint32_t j = 0; j < old; j++)
-            chosen += kd_better(all, d->kv_heads * old, h * old + j) < d->kv_heads * base;
-        keep = (uint32_t)nearbyint(chosen * 0.8 + floor(base * 0.2));
-        for (uint32_t j = 0; j < old; j++)
-            y->gone[h * d->room + j] = kd_better(all + h * old, old, j) >= keep;
-    }
-}
-
-static inline void kd_prune_prompt(struct kd *d, uint32_t i, const double *all_q, uint32_t n)
-{
-    struct kd_layer *y = &d->layers[i];
-    double score[512];
-
-    if (d->rule.drop == KD_ALL || !y->owns || n <= d->rule.keep)
-        return;
-    if (d->rule.drop == KD_ADAKV) {
-        kd_adakv(d, y, all_q, n);
-        return;
-    }
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
-        if (d->rule.drop == KD_SNAPKV)
-            kd_snapkv(d, y, h, all_q, n, score);
-        for (uint32_t j = 0; j < n && d->rule.drop != KD_SNAPKV; j++) {
-            double norm = 0;
-            for (uint32_t k = 0; k < d->dim; k++)
-                norm += pow(kd_row(d, y->keys, h, j)[k], 2);
-            score[j] = d->rule.drop == KD_L2NORM ? -norm
-                                                 : j < d->rule.sinks || j >= n - d->rule.recent;
-        }
-        kd_keep_list(d, y, h, score, n);
-    }
-    y->rows = d->rule.keep;
-}
-
-/* StreamingLLM after a step: the oldest that is no sink goes. */
-static inline void kd_prune_step(struct kd *d, struct kd_layer *y)
-{
-    uint32_t most = d->rule.sinks + d->rule.recent;
-
-    if (d->rule.drop != KD_STREAMING || !y->owns || y->rows <= most)
-        return;
-    for (uint32_t h = 0; h < d->kv_heads; h++)
-        for (uint32_t j = d->rule.sinks; j < most; j++) {
-            memcpy(kd_row(d, y->keys, h, j), kd_row(d, y->keys, h, j + 1),
-                   d->dim * sizeof(double));
-            memcpy(kd_row(d, y->values, h, j), kd_row(d, y->values, h, j + 1),
-                   d->dim * sizeof(double));
-        }
-    y->rows = most;
-}
-
 /* --- tokens ---------------------------------------------------------------------------------
  */
 
@@ -451,21 +350,22 @@ static inline void kd_run_slice(struct kd *d, uint32_t *at, struct kd_pass *w, d
 {
     uint32_t first = *at, end = first + 1, n = w->rows * d->hidden;
     uint32_t passes = w->prefill ? d->layers[first].passes : 1;
-    double *saved = ARENA_NEW(d->a, double, n), *q;
+    double *saved = ARENA_NEW(d->a, double, n);
 
     for (uint32_t i = first; i < end; i++)
         end = d->layers[i].source + 1 > end ? d->layers[i].source + 1 : end;
-    q = ARENA_NEW(d->a, double, (size_t)w->rows * d->heads * d->dim);
+    for (uint32_t i = first; i < end; i++)
+        d->layers[i].all_q = ARENA_NEW(d->a, double, (size_t)w->rows * d->heads * d->dim);
     memcpy(saved, h, n * sizeof *h);
     for (uint32_t p = 0; p < passes; p++) {
         memcpy(h, saved, n * sizeof *h);
         w->unknown = !w->prefill || p == 0;
-        for (uint32_t i = first; i < end; i++) {
-            kd_run_layer(d, i, w, h, q);
-            if (w->prefill && (d->rule.drop == KD_SNAPKV || d->rule.drop == KD_ADAKV))
-                kd_prune_prompt(d, i, q, w->rows);
-        }
+        for (uint32_t i = first; i < end; i++)
+            kd_run_layer(d, i, w, h, d->layers[i].all_q);
     }
+    for (uint32_t i = 0; i < end && w->prefill; i++)
+        if (d->layers[i].last_reader + 1 == end)
+            kd_prune_prompt(d, i, w->rows);
     *at = end;
 }
 
@@ -501,11 +401,8 @@ static inline void kd_tokens(struct kd *d, const uint32_t *tokens, uint32_t n,
     d->naive = naive;
     for (uint32_t i = 0; d->l->model->logit_cap && i < d->vocab; i++)
         logits[i] = d->l->model->logit_cap * tanh(logits[i] / d->l->model->logit_cap);
-    for (uint32_t i = 0; i < d->n; i++) {
-        if (prefill && d->rule.drop != KD_SNAPKV && d->rule.drop != KD_ADAKV)
-            kd_prune_prompt(d, i, NULL, n);
+    for (uint32_t i = 0; i < d->n; i++)
         kd_prune_step(d, &d->layers[i]);
-    }
 }
 
 #endif

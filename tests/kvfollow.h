@@ -3,7 +3,7 @@
 #ifndef KVBUDGET_TESTS_KVFOLLOW_H
 #define KVBUDGET_TESTS_KVFOLLOW_H
 
-#include "tests/kvdecoder.h"
+#include "tests/kvkeep.h"
 #include "tests/kvplan.h"
 
 #define HEAD "vocab_size: 96, heads: 4, kv_heads: 2, head_dim: 16"
@@ -17,13 +17,14 @@ struct fixture {
     struct kk *k;
     struct kp *p;
     struct decoder *x;
-    uint32_t sequences;
+    uint32_t sequences, prompt;
 };
 
 static inline void open_it(struct kk *k, const char *yaml, struct decoder_setting s,
                            struct fixture *f)
 {
-    *f = (struct fixture){.k = k, .p = kp_build(yaml), .sequences = s.sequences};
+    *f = (struct fixture){
+        .k = k, .p = kp_build(yaml), .sequences = s.sequences, .prompt = s.prompt};
     kk_ok(k, decoder_open(k->d, &f->p->problem, &s, &f->x));
 }
 
@@ -66,7 +67,7 @@ static inline void compare(const struct fixture *f, uint32_t sequence, const dou
 /* Runs prompts and steps; the references follow the tokens that the decoder chose. */
 static inline void follow(struct fixture *f, struct kd_rule rule, struct error *e)
 {
-    uint32_t width = PROMPT + OUTPUT + 1, n = 0, vocab = f->p->problem.model.vocab;
+    uint32_t width = f->prompt + OUTPUT + 1, n = 0, vocab = f->p->problem.model.vocab;
     uint32_t *tokens = ARENA_NEW(f->k->a, uint32_t, (size_t)f->sequences * width);
     struct kd refs[2][2];
     double *logits[2] = {ARENA_NEW(f->k->a, double, vocab), ARENA_NEW(f->k->a, double, vocab)};
@@ -74,15 +75,15 @@ static inline void follow(struct fixture *f, struct kd_rule rule, struct error *
     kk_ok(f->k, decoder_prefill(f->x));
     for (uint32_t step = 0; step <= OUTPUT; step++) {
         kk_ok(f->k, decoder_tokens(f->x, tokens, &n));
-        kt_u64(n, PROMPT + step + 1);
+        kt_u64(n, f->prompt + step + 1);
         for (uint32_t s = 0; s < f->sequences; s++) {
             const uint32_t *now = tokens + s * width;
             for (int naive = 0; naive < 2; naive++) {
                 struct kd *r = &refs[s][naive];
                 if (!step)
                     *r = kd_open(f->k->a, f->x, &f->p->problem.layout, rule, naive, width);
-                kd_tokens(r, step ? now + PROMPT + step - 1 : now, step ? 1 : PROMPT,
-                          step ? PROMPT + step - 1 : 0, !step, logits[naive]);
+                kd_tokens(r, step ? now + f->prompt + step - 1 : now, step ? 1 : f->prompt,
+                          step ? f->prompt + step - 1 : 0, !step, logits[naive]);
             }
             compare(f, s, logits[0], logits[1], e);
         }
@@ -92,13 +93,12 @@ static inline void follow(struct fixture *f, struct kd_rule rule, struct error *
 }
 
 /* Error at most twice that of a plain 16-bit program, and small beside the logits. */
-static inline void right(struct kk *k, const char *yaml, struct kd_rule rule, uint32_t chunk)
+static inline void right_with(struct kk *k, const char *yaml, struct kd_rule rule,
+                              struct decoder_setting s)
 {
-    struct decoder_setting s = setting();
     struct error e = {0, 0, 0};
     struct fixture f;
 
-    s.chunk = chunk;
     open_it(k, yaml, s, &f);
     follow(&f, rule, &e);
     if (!(e.ours <= 4 * e.naive) || !(e.ours < 0.01 * e.size))
@@ -107,6 +107,14 @@ static inline void right(struct kk *k, const char *yaml, struct kd_rule rule, ui
     assert_true(e.ours <= 4 * e.naive);
     assert_true(e.ours < 0.01 * e.size);
     close_it(&f);
+}
+
+static inline void right(struct kk *k, const char *yaml, struct kd_rule rule, uint32_t chunk)
+{
+    struct decoder_setting s = setting();
+
+    s.chunk = chunk;
+    right_with(k, yaml, rule, s);
 }
 
 #endif

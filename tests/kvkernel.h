@@ -125,6 +125,40 @@ static inline void *kk_random(struct kk *k, uint64_t bytes)
     return p;
 }
 
+struct kk_wide { /* rows of `heads` pieces, which lie among `all` of them from `first` on */
+    uint64_t rows;
+    uint32_t heads, all, first, bytes; /* bytes of a piece */
+};
+
+/* New memory for such rows, 0xff but for what `from` holds of ours (NULL: nothing). Returns
+ * where the first of our pieces is. */
+static inline void *kk_spread(struct kk *k, const void *from, struct kk_wide w)
+{
+    size_t mine = (size_t)w.heads * w.bytes, row = (size_t)w.all * w.bytes;
+    char *wide = arena_alloc(k->a, w.rows * row, 1), *plain = arena_alloc(k->a, mine, 1);
+
+    memset(wide, 0xff, w.rows * row);
+    for (uint64_t r = 0; from && r < w.rows; r++) {
+        kk_get(k, plain, (const char *)from + r * mine, mine);
+        memcpy(wide + r * row + w.first * w.bytes, plain, mine);
+    }
+    return (char *)kk_put(k, TAG_ACTIVATION, wide, w.rows * row) + w.first * w.bytes;
+}
+
+/* Whether memory made so has the rows of `plain`, and 0xff everywhere else. */
+static inline void kk_same_spread(struct kk *k, const void *plain, const void *spread,
+                                  struct kk_wide w)
+{
+    size_t mine = (size_t)w.heads * w.bytes, row = (size_t)w.all * w.bytes;
+    char *want = arena_alloc(k->a, w.rows * row, 1), *got = arena_alloc(k->a, w.rows * row, 1);
+
+    memset(want, 0xff, w.rows * row);
+    for (uint64_t r = 0; r < w.rows; r++)
+        kk_get(k, want + r * row + w.first * w.bytes, (const char *)plain + r * mine, mine);
+    kk_get(k, got, (const char *)spread - w.first * w.bytes, w.rows * row);
+    assert_memory_equal(got, want, w.rows * row);
+}
+
 /* About normal, mean 0, deviation 1. */
 static inline double kk_normal(struct kk *k)
 {

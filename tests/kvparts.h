@@ -11,12 +11,26 @@
 #include "validate/decoder.h"
 
 enum kd_format { KD_BF16, KD_FP8, KD_INT8 };
-enum kd_drop { KD_ALL, KD_L2NORM, KD_SNAPKV, KD_ADAKV, KD_STREAMING };
+enum kd_drop {
+    KD_ALL,
+    KD_L2NORM,
+    KD_KEYDIFF,
+    KD_CHUNKKV,
+    KD_MEAN, /* of what all queries that see a row look at */
+    KD_SNAPKV,
+    KD_ADAKV,
+    KD_HEADKV,
+    KD_STREAMING,
+    KD_DUO,  /* streaming heads beside those that keep all */
+    KD_QUEST /* keeps all, and a step reads `keep` pages of `window` rows */
+};
 
 struct kd_rule { /* what the spec says, in the words of the papers */
     enum kd_format format;
     enum kd_drop drop;
     uint32_t keep, window, sinks, recent; /* keep: of a prompt, the mean for AdaKV */
+    uint32_t first;                       /* layer that drops or selects something */
+    const uint32_t *given; /* KD_HEADKV: rows of every K/V head, layer after layer */
 };
 
 struct kd_layer {
@@ -27,9 +41,10 @@ struct kd_layer {
     double *shared_gate, *shared_up, *shared_down;
     double *sinks, *head_gate, *other, *scalars;
     double *keys, *values; /* [heads][room][dim], of layers that own a cache */
-    bool *gone; /* [heads][room]: AdaKV, whose heads keep different numbers of rows */
+    bool *gone;            /* [heads][room]: where heads keep or see different rows */
+    double *all_q;         /* of the prompt */
     uint32_t rows;
-    uint32_t source, passes;
+    uint32_t source, passes, last_reader, full_heads;
     bool owns, masked;
     uint32_t window;
     bool chunked;

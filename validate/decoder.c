@@ -54,6 +54,7 @@ static struct decoder *sketch(const struct problem *p, const struct decoder_sett
         x->stores = ARENA_NEW(a, struct decoder_store, s->n_stores + 1);
         x->slots = ARENA_NEW(a, void *, s->n_layers + 1);
         x->layers = ARENA_NEW(a, struct decoder_weights, s->n_layers + 1);
+        x->scratch = ARENA_NEW(a, void *, 2 * (size_t)s->scratches + 1);
         x->blocks = ARENA_NEW(a, struct decoder_block, decoder_blocks_room(s));
         x->n_blocks = decoder_list(x, x->blocks);
         *why = x->n_blocks ? NULL : "its memory is larger than 64 bits can say";
@@ -99,9 +100,9 @@ static enum device_status allocate(struct decoder *x)
     for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {
         const struct shape_store *t = &x->s.stores[k];
         struct decoder_store *y = &x->stores[k];
-        if (t->scratch && !t->scratch_is_own) {
-            y->k_scratch = x->k_scratch;
-            y->v_scratch = x->v_scratch;
+        if (t->scratch) {
+            y->k_scratch = x->scratch[2 * t->scratch_slot];
+            y->v_scratch = x->scratch[2 * t->scratch_slot + 1];
         }
     }
     return s;
@@ -262,6 +263,9 @@ static enum device_status start(struct decoder *x)
     x->expert_rows = ARENA_NEW(x->arena, uint32_t, s->experts + 1);
     find_weights(x);
     status = fill_weights(x);
+    if (status == DEVICE_OK && x->picked) /* pages without a score are not not-a-numbers */
+        status = device_fill(x->d, x->sums, 0,
+                             4 * (uint64_t)s->heads_max * s->set.sequences * s->places);
     if (status == DEVICE_OK)
         status = decoder_fill_tables(x);
     return status == DEVICE_OK ? device_sync(x->d) : status;

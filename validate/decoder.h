@@ -43,9 +43,10 @@ struct decoder_memory {
     uint64_t gap_bytes;        /* of them: between tensors and behind, by alignment */
     uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails; states */
     uint64_t scheme_bytes;     /* scores and metadata that a scheme keeps for its sequences */
-    uint64_t scratch_bytes;    /* whole layers of K/V that a prefill needs beside the pools */
+    uint64_t scratch_bytes;    /* whole layers of K/V that a rule cuts inside a prefill */
     uint64_t tables_bytes;     /* page tables, lengths, positions, rotary table, tokens */
-    uint64_t activation_bytes; /* between kernels, logits included */
+    uint64_t activation_bytes; /* between kernels, logits included, and a prompt's K/V on their
+                                  way into windows and groups of KIVI */
     uint64_t work_bytes;       /* partial results of attention and of matrix products */
     uint64_t total_bytes;      /* sum of the above, as allocated (multiples of 256) */
 };
@@ -54,8 +55,10 @@ struct decoder_memory {
  * norms, full, sliding and chunked attention of heads up to 256, with learned sinks, gates,
  * caps and slopes, MLA with or without an indexer, recurrent mixers (all kinds of
  * planner/model/model.h) in its place or beside it, dense MLPs, experts, both or none; any
- * sharing map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; l2norm, snapkv,
- * pyramidkv, adakv, h2o (drop), tova and streamingllm. */
+ * sharing map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; of keys and values
+ * every retention scheme that plans give figures for but cake, expected-attention and think,
+ * also on top of sharing maps and windows. Under a window rows go by their age in the store,
+ * and so do those that a rule has left of them. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
 
 /* Bytes of decoder_open with that setting, without a device; work_bytes without what depends on

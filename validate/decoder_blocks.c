@@ -2,6 +2,7 @@
  * The same list is summed up before there is a device. */
 #include "kernels/decode.h"
 #include "kernels/gemm.h"
+#include "kernels/pages.h"
 #include "validate/decoder_in.h"
 
 enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 64 };
@@ -32,7 +33,7 @@ static void table(struct lister *l, void *at, uint64_t words)
 
 uint32_t decoder_blocks_room(const struct shape *s)
 {
-    return BLOCKS_OTHER + s->n_stores * BLOCKS_OF_STORE + s->n_layers;
+    return BLOCKS_OTHER + s->n_stores * BLOCKS_OF_STORE + 2 * s->scratches + s->n_layers;
 }
 
 uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
@@ -48,6 +49,11 @@ uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t)
 uint32_t decoder_lists(const struct shape_store *t)
 {
     return t->view.ragged ? t->view.heads : 1;
+}
+
+bool decoder_widens(const struct shape_store *t)
+{
+    return t->repeat > 1 || t->row.kv_heads < t->layer_heads;
 }
 
 /* --- stores ---------------------------------------------------------------------------------
@@ -74,17 +80,25 @@ static uint64_t scratch_bytes(const struct shape *s, const struct shape_store *t
     return 2 * (uint64_t)s->set.prompt * t->view.heads * dim;
 }
 
-static void add_scratch(struct lister *l, uint32_t k)
+/* Where a rule cuts a prompt inside its layer the planner counts the whole layer too. What
+ * passes into windows and groups of KIVI are activations of the prompt. */
+static void add_scratch(struct lister *l, uint32_t slot)
 {
     const struct shape *s = &l->x->s;
-    struct decoder_store *x = &l->x->stores[k];
-    const struct shape_store *t = &s->stores[k];
-    uint64_t *term = &l->x->memory.scratch_bytes;
+    uint64_t k_bytes = 0, v_bytes = 0;
+    bool planned = false;
 
-    if (!t->scratch_is_own)
-        return;
-    put(l, &x->k_scratch, scratch_bytes(s, t, false), TAG_K, term);
-    put(l, &x->v_scratch, scratch_bytes(s, t, true), TAG_V, term);
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        const struct shape_store *t = &s->stores[k];
+        if (!t->scratch || t->scratch_slot != slot)
+            continue;
+        planned |= t->row.keep.when == KEEP_IN_LAYER;
+        k_bytes = u64_max(k_bytes, scratch_bytes(s, t, false));
+        v_bytes = u64_max(v_bytes, scratch_bytes(s, t, true));
+    }
+    uint64_t *term = planned ? &l->x->memory.scratch_bytes : &l->x->memory.activation_bytes;
+    put(l, &l->x->scratch[2 * slot], k_bytes, TAG_K, term);
+    put(l, &l->x->scratch[2 * slot + 1], v_bytes, TAG_V, term);
 }
 
 /* Scores that outlive their layer: H2O's and TOVA's, and those of a store that is pruned at the
@@ -93,11 +107,10 @@ static void add_sums(struct lister *l, uint32_t k)
 {
     const struct shape *s = &l->x->s;
     const struct shape_store *t = &s->stores[k];
-    bool scored = t->rule != RULE_NONE && t->rule != RULE_NORM && t->rule != RULE_ENDS;
-    bool lasts = (t->rule == RULE_ALL || t->rule == RULE_LAST) && t->row.keep.decode;
+    bool lasts = (t->rule == RULE_ALL || t->rule == RULE_LAST) && t->drops;
     uint64_t lists = (uint64_t)t->view.heads * (lasts ? t->view.sequences : 1);
 
-    if (scored && (lasts || t->scratch_is_own))
+    if (shape_scored(t) && (lasts || t->late || t->scratch_last > t->layer))
         put(l, &l->x->stores[k].sums, ck_prod(&l->ck, lists, s->places, 4), TAG_WORK,
             &l->x->memory.scheme_bytes);
 }
@@ -114,34 +127,45 @@ static void add_store(struct lister *l, uint32_t k)
     pool(l, k, true);
     table(l, &x->table, (uint64_t)t->view.sequences * decoder_lists(t) * t->entries);
     table(l, &x->scratch_table, t->view.ragged ? (uint64_t)s->set.prompt * t->view.heads : 0);
-    if (t->repeat > 1)
+    if (decoder_widens(t))
         table(l, &x->widen, (uint64_t)s->rows * t->view.heads);
-    add_scratch(l, k);
     add_sums(l, k);
+    if (t->states)
+        put(l, &x->states, ck_prod(&l->ck, SHAPE_STATES, t->view.sequences, s->hidden, 2),
+            TAG_STATE, &l->x->memory.scheme_bytes);
+    if (t->bounds)
+        put(l, &x->bounds,
+            bounds_bytes(&t->view, (uint64_t)t->view.sequences * t->own_pages + t->spare_pages),
+            TAG_STATE, &l->x->memory.scheme_bytes);
 }
 
-/* What stores share: scratch of one layer, scores, selections. */
+/* What stores share: scratch, scores, selections. */
 static void add_shared(struct lister *l)
 {
     struct decoder *x = l->x;
     const struct shape *s = &x->s;
-    uint64_t k_bytes = 0, v_bytes = 0, lists = s->heads_max, words;
+    uint64_t lists = s->heads_max, words, picked = 0;
+    uint32_t anchors = 0;
 
     for (uint32_t k = 0; k < s->n_stores; k++) {
         const struct shape_store *t = &s->stores[k];
-        if (t->rule != RULE_NONE && t->row.keep.decode)
+        uint64_t all = (uint64_t)t->view.heads * s->set.sequences;
+        if (t->drops || t->bounds)
             lists = (uint64_t)s->heads_max * s->set.sequences;
-        if (!t->scratch || t->scratch_is_own)
-            continue;
-        k_bytes = u64_max(k_bytes, scratch_bytes(s, t, false));
-        v_bytes = u64_max(v_bytes, scratch_bytes(s, t, true));
+        if (t->rule == RULE_ANGLE && t->view.k.dim > anchors)
+            anchors = t->view.k.dim;
+        if (t->bounds)
+            picked = u64_max(picked, ck_mul(&l->ck, all, (uint64_t)t->entries + 1));
     }
-    put(l, &x->k_scratch, k_bytes, TAG_K, &x->memory.scratch_bytes);
-    put(l, &x->v_scratch, v_bytes, TAG_V, &x->memory.scratch_bytes);
+    for (uint32_t slot = 0; slot < s->scratches; slot++)
+        add_scratch(l, slot);
     words = ck_prod(&l->ck, lists, s->places, 4);
     put(l, &x->sums, words, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->pooled, words, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->order, words, TAG_WORK, &x->memory.work_bytes);
+    put(l, &x->anchors, 4 * (uint64_t)ANCHOR_BLOCKS * s->heads_max * anchors, TAG_WORK,
+        &x->memory.work_bytes);
+    table(l, &x->picked, picked);
     if (!words)
         return;
     put(l, &x->keep, 8 * lists, TAG_WORK, &x->memory.work_bytes);
@@ -185,7 +209,7 @@ static void add_activations(struct lister *l)
     bool widens = false;
 
     for (uint32_t k = 0; k < s->n_stores; k++)
-        widens |= s->stores[k].repeat > 1;
+        widens |= decoder_widens(&s->stores[k]);
     activation(l, &x->h, rows * s->hidden, 2);
     activation(l, &x->y, rows * s->hidden * halves, 2);
     activation(l, &x->x, rows * s->hidden, 2);
@@ -259,6 +283,7 @@ void decoder_lay_words(struct decoder *x, uint32_t rows)
         t->slot = words(w, n);
         t->index = words(w, (uint64_t)rows * lists);
         t->scratch_length = words(w, lists);
+        t->chosen_from = words(w, s->stores[k].bounds ? 2 * (uint64_t)n : 0);
     }
 }
 
@@ -285,18 +310,17 @@ static void add_work(struct lister *l)
     const struct shape *s = &x->s;
     uint64_t most = 0;
 
-    for (uint32_t i = 0; i < s->n_layers; i++) {
-        const struct shape_layer *y = &s->layers[i];
-        const struct shape_store *t = y->attends ? &s->stores[y->store] : NULL;
-        if (!t)
-            continue;
-        struct decode_args a = {
-            .c = t->view, .q_heads = y->q_heads, .splits = decoder_splits(x, t)};
-        if (t->row.stream == STREAM_LATENT)
-            a.c.v.dim = a.c.k.dim - a.c.k.rope;
-        if (a.splits > 1)
-            most = u64_max(most, decode_work_bytes(&a));
-    }
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        for (uint32_t p = 0; p < s->layers[i].n_parts; p++) {
+            const struct shape_part *y = &s->layers[i].parts[p];
+            const struct shape_store *t = &s->stores[y->store];
+            struct decode_args a = {
+                .c = t->view, .q_heads = y->q_heads, .splits = decoder_splits(x, t)};
+            if (t->row.stream == STREAM_LATENT)
+                a.c.v.dim = a.c.k.dim - a.c.k.rope;
+            if (a.splits > 1)
+                most = u64_max(most, decode_work_bytes(&a));
+        }
     if (s->selects) {
         uint64_t places = ck_prod(&l->ck, s->rows, decoder_chosen_width(x), 4);
         put(l, &x->ranks, places, TAG_WORK, &x->memory.work_bytes);

@@ -1,8 +1,11 @@
 /* What retention schemes do to the cache: rank the rows of a prompt while its queries are
  * there, keep the best, bring what passed through scratch into the pages; and in a decode step
  * let a row go where the scheme stays at a budget. KIVI's tail is packed here too. */
+#include "kernels/angles.h"
 #include "kernels/append.h"
+#include "kernels/chunks.h"
 #include "kernels/evict.h"
+#include "kernels/pages.h"
 #include "kernels/replace.h"
 #include "kernels/scores.h"
 #include "validate/decoder_in.h"
@@ -12,44 +15,47 @@
 
 static bool drops(const struct decoder *x, const struct shape_store *t)
 {
-    return t->rule != RULE_NONE && t->prompt_rows < x->s.set.prompt;
+    return t->rule != RULE_NONE && t->prompt_rows < shape_whole(&x->s, t);
 }
 
 /* The last queries rank all rows but their own. */
 static bool windowed(const struct shape_store *t)
 {
-    return t->rule == RULE_WINDOW || t->rule == RULE_HEADS;
+    return t->rule == RULE_WINDOW || t->rule == RULE_HEADS || t->rule == RULE_GIVEN ||
+           t->rule == RULE_CHUNKS;
 }
 
 /* Scores of the store's lists for `sequence`: its own, or those that all share. */
-static float *sums_of(const struct decoder *x, uint32_t store, uint32_t sequence)
+static float *all_sums(const struct decoder *x, uint32_t store, uint32_t sequence)
 {
     const struct shape_store *t = &x->s.stores[store];
     float *own = x->stores[store].sums;
 
-    if (own && t->row.keep.decode)
+    if (own && t->drops)
         own += (uint64_t)sequence * t->view.heads * x->s.places;
     return own ? own : x->sums;
+}
+
+/* The same from the first row on that a window still holds after the prompt. */
+static float *sums_of(const struct decoder *x, uint32_t store, uint32_t sequence)
+{
+    return all_sums(x, store, sequence) + x->s.stores[store].from;
 }
 
 enum device_status decoder_rank_prompt(struct decoder *x, const struct prefill_args *attention,
                                        uint32_t store, uint32_t sequence)
 {
     const struct shape_store *t = &x->s.stores[store];
+    bool all = t->rule == RULE_ALL || t->rule == RULE_MEAN;
     struct scores_args a = {.of = *attention,
-                            .sums = sums_of(x, store, sequence),
+                            .sums = all_sums(x, store, sequence),
                             .width = x->s.places,
-                            .queries = t->rule == RULE_ALL ? 0 : t->window,
+                            .queries = all ? 0 : t->window,
                             .tail = windowed(t) ? t->window : 0};
-    bool scored = windowed(t) || t->rule == RULE_LAST || t->rule == RULE_ALL;
-    bool lasts = t->rule == RULE_ALL && t->row.keep.decode;
-    enum device_status s = DEVICE_OK;
 
-    if (scored && (lasts || drops(x, t)))
-        s = scores_run(x->d, &a);
-    if (s == DEVICE_OK && t->scratch && !t->scratch_is_own)
-        s = decoder_place_prompt(x, store, sequence);
-    return s;
+    if (!shape_scored(t) || !((t->rule == RULE_ALL && t->drops) || drops(x, t)))
+        return DEVICE_OK;
+    return scores_run(x->d, &a);
 }
 
 /* The same number for every list. */
@@ -71,9 +77,26 @@ static enum device_status pool(struct decoder *x, const struct shape_store *t, f
                           .heads = t->view.heads,
                           .width = x->s.places,
                           .size = size,
+                          .by_age = t->rule == RULE_MEAN,
                           .together = t->rule == RULE_LAST};
 
     return pool_run(x->d, &a);
+}
+
+/* From pooled scores of rows to those of their chunks. */
+static enum device_status chunk_scores(struct decoder *x, const struct shape_store *t,
+                                       float *out)
+{
+    struct chunks_args a = {.scores = x->pooled,
+                            .out = out,
+                            .count = x->count,
+                            .sequences = 1,
+                            .heads = t->view.heads,
+                            .width = x->s.places,
+                            .window = t->window,
+                            .chunk = t->span};
+
+    return chunks_run(x->d, &a);
 }
 
 /* What select_run is to look at; smallest: the norms, whose small ones stay. */
@@ -81,7 +104,7 @@ static enum device_status final_scores(struct decoder *x, uint32_t store, uint32
                                        const struct cache_view *c, float **out)
 {
     const struct shape_store *t = &x->s.stores[store];
-    uint32_t n = x->s.set.prompt;
+    uint32_t n = shape_whole(&x->s, t);
     enum device_status s;
 
     *out = sums_of(x, store, sequence);
@@ -89,11 +112,21 @@ static enum device_status final_scores(struct decoder *x, uint32_t store, uint32
         struct norms_args a = {.c = *c, .scores = *out, .width = x->s.places, .blocks = 1};
         return norms_run(x->d, &a);
     }
+    if (t->rule == RULE_ANGLE) {
+        struct angles_args a = {.c = *c,
+                                .scores = *out,
+                                .work = x->anchors,
+                                .width = x->s.places,
+                                .blocks = ANCHOR_BLOCKS};
+        return angles_run(x->d, &a);
+    }
     if (t->rule == RULE_ALL)
         return DEVICE_OK;
     s = fill_counts(x, x->count, t->view.heads, windowed(t) ? n - t->window : n);
     if (s == DEVICE_OK)
         s = pool(x, t, *out, 1, windowed(t) ? SHAPE_POOL_SIZE : 1);
+    if (s == DEVICE_OK && t->rule == RULE_CHUNKS)
+        return chunk_scores(x, t, *out);
     *out = x->pooled;
     return s;
 }
@@ -114,7 +147,7 @@ static enum device_status compact(struct decoder *x, const struct cache_view *c,
 static enum device_status order_ends(struct decoder *x, const struct shape_store *t)
 {
     uint32_t first = t->first;
-    uint32_t gone = x->s.set.prompt - t->prompt_rows;
+    uint32_t gone = shape_whole(&x->s, t) - t->prompt_rows;
     enum device_status s = DEVICE_OK;
 
     for (uint32_t j = 0; j < t->prompt_rows; j++)
@@ -167,7 +200,7 @@ static enum device_status prune(struct decoder *x, uint32_t store, uint32_t sequ
                             .lists = t->view.heads,
                             .width = x->s.places,
                             .recent = t->recent < t->prompt_rows ? t->recent : t->prompt_rows,
-                            .smallest = t->rule == RULE_NORM};
+                            .smallest = t->rule == RULE_NORM || t->rule == RULE_ANGLE};
     bool ends = t->rule == RULE_ENDS || t->place == PLACE_SINKS;
     float *scores = NULL;
     enum device_status s = fill_counts(x, x->keep, a.lists, t->prompt_rows);
@@ -177,13 +210,15 @@ static enum device_status prune(struct decoder *x, uint32_t store, uint32_t sequ
     a.scores = scores;
     if (s == DEVICE_OK && t->rule == RULE_HEADS)
         s = share_budget(x, t);
+    if (s == DEVICE_OK && t->rule == RULE_GIVEN)
+        s = device_upload(x->d, x->keep, t->given, 4 * (uint64_t)a.lists);
     if (s == DEVICE_OK && !ends)
-        s = fill_counts(x, x->count, a.lists, x->s.set.prompt);
+        s = fill_counts(x, x->count, a.lists, shape_whole(&x->s, t));
     if (s == DEVICE_OK && !ends)
         s = select_run(x->d, &a);
     if (s == DEVICE_OK)
         s = compact(x, c, x->order);
-    if (s != DEVICE_OK || t->rule != RULE_ALL || !t->row.keep.decode)
+    if (s != DEVICE_OK || t->rule != RULE_ALL || !t->drops)
         return s;
     struct carry_args carry = {.scores = sums_of(x, store, sequence),
                                .index = x->order,
@@ -210,25 +245,26 @@ static enum device_status pack_prompt(struct decoder *x, const struct shape_stor
     return s;
 }
 
-/* The last prompt_rows rows of a window, else the first ones, which are those that stay. */
+/* What stays is together: the rows of a window, or those that a rule has left of them. Where
+ * stretches of tokens see each other a stretch begins where its ring does. */
 static enum device_status from_scratch(struct decoder *x, uint32_t store, uint32_t sequence)
 {
     const struct shape_store *t = &x->s.stores[store];
     const struct decoder_store *y = &x->stores[store];
-    uint32_t from = t->place == PLACE_RING ? x->s.set.prompt - t->prompt_rows : 0;
-    uint64_t rows = 2 * (uint64_t)from * t->view.heads;
-    struct append_args a = {.k = (char *)y->k_scratch + rows * t->view.k.dim,
-                            .v = (char *)y->v_scratch + rows * t->view.v.dim,
-                            .rows = t->prompt_rows,
+    uint64_t first = 2 * (uint64_t)t->from * t->view.heads;
+    uint32_t rows = t->late ? shape_whole(&x->s, t) : t->prompt_rows;
+    bool stretches = t->ring && t->row.mixer == MIXER_CHUNKED;
+    struct append_args a = {.k = (char *)y->k_scratch + first * t->view.k.dim,
+                            .v = (char *)y->v_scratch + first * t->view.v.dim,
+                            .rows = rows,
                             .sequence = x->step + x->at.sequence,
                             .index = x->step + y->index};
     enum device_status s;
 
-    for (uint32_t r = 0; r < t->prompt_rows; r++)
-        x->host[y->index + r] = t->place == PLACE_RING ? (from + r) % t->ring : r;
-    x->host[y->lengths + sequence] = t->prompt_rows;
-    s = device_upload(x->d, x->step + y->index, x->host + y->index,
-                      4 * (uint64_t)t->prompt_rows);
+    for (uint32_t r = 0; r < rows; r++)
+        x->host[y->index + r] = stretches ? (t->from + r) % t->ring : r;
+    x->host[y->lengths + sequence] = rows;
+    s = device_upload(x->d, x->step + y->index, x->host + y->index, 4 * (uint64_t)rows);
     if (s == DEVICE_OK)
         s = device_upload(x->d, x->step + y->lengths + sequence,
                           x->host + y->lengths + sequence, 4);
@@ -272,26 +308,37 @@ static enum device_status ragged_from_scratch(struct decoder *x, uint32_t store,
     return s == DEVICE_OK ? append_run(x->d, &a) : s;
 }
 
+/* Whether something goes, here by its rank or its age. */
+static bool cuts(const struct decoder *x, const struct shape_store *t)
+{
+    return drops(x, t) || (t->place == PLACE_SINKS && t->prompt_rows < shape_whole(&x->s, t));
+}
+
 enum device_status decoder_place_prompt(struct decoder *x, uint32_t store, uint32_t sequence)
 {
     const struct shape_store *t = &x->s.stores[store];
     const struct decoder_store *y = &x->stores[store];
-    struct cache_view c = t->scratch ? decoder_scratch(x, store, y->scratch_length)
-                                     : decoder_view(x, store, sequence, 1, y->lengths);
-    bool sinks = t->place == PLACE_SINKS && t->prompt_rows < x->s.set.prompt;
+    struct cache_view c = decoder_scratch(x, store, y->scratch_length);
     enum device_status s = DEVICE_OK;
 
+    c.table += t->from;
     if (t->view.ragged) {
         c.ragged = true;
         c.table = y->scratch_table;
     }
-    if (drops(x, t) || sinks)
+    if (!t->late && cuts(x, t))
         s = prune(x, store, sequence, &c);
-    if (s == DEVICE_OK && t->view.ragged)
-        return ragged_from_scratch(x, store, sequence);
-    if (s == DEVICE_OK && t->scratch)
-        s = from_scratch(x, store, sequence);
-    return s;
+    if (s != DEVICE_OK)
+        return s;
+    return t->view.ragged ? ragged_from_scratch(x, store, sequence)
+                          : from_scratch(x, store, sequence);
+}
+
+enum device_status decoder_prune_prompt(struct decoder *x, uint32_t store, uint32_t sequence)
+{
+    struct cache_view c = decoder_view(x, store, sequence, 1, x->stores[store].lengths);
+
+    return cuts(x, &x->s.stores[store]) ? prune(x, store, sequence, &c) : DEVICE_OK;
 }
 
 /* --- a decode step --------------------------------------------------------------------------
@@ -302,8 +349,7 @@ static bool step_drops(const struct decoder *x, const struct shape_store *t)
 {
     uint32_t now = shape_stored(&x->s, t, x->decoded);
 
-    return t->rule != RULE_NONE && t->row.keep.decode &&
-           shape_stored(&x->s, t, x->decoded + 1) < now + 1;
+    return t->rule != RULE_NONE && t->drops && shape_stored(&x->s, t, x->decoded + 1) < now + 1;
 }
 
 enum device_status decoder_rank_step(struct decoder *x, const struct prefill_args *attention,
@@ -382,6 +428,79 @@ enum device_status decoder_drop_step(struct decoder *x, uint32_t store)
     if (!step_drops(x, t))
         return DEVICE_OK;
     return t->rule == RULE_NORM ? prune_step(x, store) : replace(x, store);
+}
+
+/* --- Quest ----------------------------------------------------------------------------------
+ */
+
+enum device_status decoder_bound(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t store)
+{
+    const struct decoder_store *y = &x->stores[store];
+    struct bounds_args a = {.c = decoder_view(x, store, w->sequence, w->sequences, y->lengths),
+                            .bounds = y->bounds,
+                            .first = x->step + (w->prefill ? x->at.chunk_before : y->before)};
+    enum device_status s = bounds_run(x->d, &a);
+
+    decoder_tell(x, OP_SCHEME, x->s.stores[store].layer, w->prefill);
+    return s;
+}
+
+/* The pages that promise most; the newest is read whatever it promises. */
+static enum device_status best_pages(struct decoder *x, uint32_t layer,
+                                     const struct cache_view *c, uint32_t pages)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    uint32_t store = l->parts[0].store, n = x->s.set.sequences, lists = n * c->heads;
+    const struct decoder_store *y = &x->stores[store];
+    struct estimate_args e = {.c = *c,
+                              .bounds = y->bounds,
+                              .q = x->q,
+                              .scores = x->sums,
+                              .width = x->s.places,
+                              .q_heads = l->q_heads};
+    struct select_args best = {.scores = x->sums,
+                               .count = x->count,
+                               .keep = x->keep,
+                               .index = x->order,
+                               .lists = lists,
+                               .width = x->s.places,
+                               .recent = 1};
+    enum device_status s;
+
+    e.c.lengths = x->step + y->chosen_from + (l->masked ? n : 0);
+    s = estimate_run(x->d, &e);
+    if (s == DEVICE_OK)
+        s = fill_counts(x, x->count, lists, pages);
+    if (s == DEVICE_OK)
+        s = fill_counts(x, x->keep, lists, l->select_pages);
+    return s == DEVICE_OK ? select_run(x->d, &best) : s;
+}
+
+enum device_status decoder_pick(struct decoder *x, uint32_t layer, struct cache_view *c)
+{
+    const struct shape_layer *l = &x->s.layers[layer];
+    const struct shape_store *t = &x->s.stores[l->parts[0].store];
+    uint32_t keys = shape_stored(&x->s, t, x->decoded) + !l->masked;
+    uint32_t pages = keys / t->span + (keys % t->span != 0);
+    uint64_t lists = (uint64_t)c->sequences * c->heads;
+    struct pick_args a = {.c = *c,
+                          .index = x->order,
+                          .count = x->keep,
+                          .width = x->s.places,
+                          .table = x->picked,
+                          .lengths = x->picked + lists * c->max_pages};
+    enum device_status s;
+
+    if (pages <= l->select_pages)
+        return DEVICE_OK;
+    s = best_pages(x, layer, c, pages);
+    if (s == DEVICE_OK)
+        s = pick_run(x->d, &a);
+    c->ragged = true;
+    c->table = a.table;
+    c->lengths = a.lengths;
+    return s;
 }
 
 /* --- KIVI -----------------------------------------------------------------------------------

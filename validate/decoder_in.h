@@ -7,6 +7,8 @@
 #include "planner/base/rng.h"
 #include "validate/shape.h"
 
+enum { ANCHOR_BLOCKS = 8 }; /* that share the keys of a head */
+
 struct decoder_weights { /* of a layer; NULL: it has none */
     const void *sinks, *head_gate;
     const void *norms, *q, *q_bias, *q_norm, *k, *k_bias, *k_norm, *v, *v_bias, *o, *o_bias;
@@ -24,11 +26,15 @@ struct decoder_store {
     struct cache_view view;      /* of all sequences, with memory */
     void *k_scratch, *v_scratch; /* 16-bit rows of a prompt, or those of x */
     float *sums;                 /* scores of its rows */
+    void *bounds;                /* of the keys of its pages */
+    void *states;                /* [SHAPE_STATES][sequences][hidden] */
     uint32_t *table, *widen;     /* page table; rows of heads, repeated */
     uint32_t *scratch_table;     /* ragged: the scratch as lists of its heads */
     uint32_t *head_rows;         /* ragged, here: rows of each head after the prompt */
     uint32_t lengths, before, index, slot, scratch_length; /* words of the step table */
-    uint32_t replaced; /* steps in which a row was replaced */
+    uint32_t chosen_from; /* Quest: rows of all pages but the newest; then those of queries that
+                             do not see their own row */
+    uint32_t replaced;    /* steps in which a row was replaced */
 };
 
 /* Memory on the device, each with its bytes. */
@@ -83,10 +89,12 @@ struct decoder {
     float *ranks;
     uint32_t *chosen_rows, *chosen_bits;
     float *lse, *logits;
-    void *k_scratch, *v_scratch; /* rows of a prompt, of one layer at a time */
-    void *work, *gemm_work;      /* of attention, of products */
+    void **scratch;         /* [slots][2]: rows of a prompt, K and V */
+    uint32_t *picked;       /* page tables of what a step reads, then their lengths */
+    void *work, *gemm_work; /* of attention, of products */
     uint64_t gemm_bytes;
     float *sums, *pooled;           /* of stores without their own */
+    float *anchors;                 /* KeyDiff: parts of mean keys */
     uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
     float *slopes;                  /* [q_heads]: ALiBi, else NULL */
     float *turns; /* cosines and sines, [positions][rotary / 2] for each size of heads */
@@ -119,6 +127,8 @@ uint32_t decoder_blocks_room(const struct shape *s);
 uint32_t decoder_list(struct decoder *x, struct decoder_block *list);
 /* Lists of rows that a sequence has: one, or one a head. */
 uint32_t decoder_lists(const struct shape_store *t);
+/* Whether it stores projected heads several times, or only some of them. */
+bool decoder_widens(const struct shape_store *t);
 /* Splits of a decode step's attention. */
 uint32_t decoder_splits(const struct decoder *x, const struct shape_store *t);
 
@@ -143,7 +153,8 @@ struct cache_view decoder_scratch(const struct decoder *x, uint32_t store,
 /* A norm in place, of heads or of whole rows; none where weight is NULL. */
 enum device_status decoder_norm_heads(struct decoder *x, const void *weight, void *rows,
                                       uint32_t n, uint32_t width);
-struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer);
+/* The attention of a part of a layer, without its chunk. */
+struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer, uint32_t part);
 enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *w,
                                   uint32_t layer);
 /* A recurrent mixer on the rows in x. Beside attention, whose output is in y, it is added to
@@ -208,14 +219,21 @@ enum device_status decoder_end_layer(struct decoder *x, const struct decoder_pas
 enum device_status decoder_logits_of(struct decoder *x, const struct decoder_pass *w,
                                      float *logits);
 
-/* Scores of a prompt's rows, right after their attention; then which rows stay, and where. */
+/* Scores of a prompt's rows, right after their attention; what stays of scratch, into pages;
+ * what stays of the pages, once the prompt is over. */
 enum device_status decoder_rank_prompt(struct decoder *x, const struct prefill_args *attention,
                                        uint32_t store, uint32_t sequence);
 enum device_status decoder_place_prompt(struct decoder *x, uint32_t store, uint32_t sequence);
+enum device_status decoder_prune_prompt(struct decoder *x, uint32_t store, uint32_t sequence);
 /* The same in a decode step. */
 enum device_status decoder_rank_step(struct decoder *x, const struct prefill_args *attention,
                                      uint32_t store);
 enum device_status decoder_drop_step(struct decoder *x, uint32_t store);
+/* Quest: bounds of the pages that an append has changed; and in a step the pages to read, as a
+ * view of its own. */
+enum device_status decoder_bound(struct decoder *x, const struct decoder_pass *w,
+                                 uint32_t store);
+enum device_status decoder_pick(struct decoder *x, uint32_t layer, struct cache_view *c);
 /* KIVI: tokens that leave the full-precision tail, before and after an append. */
 enum device_status decoder_pack(struct decoder *x, uint32_t store, bool before);
 

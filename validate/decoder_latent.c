@@ -111,7 +111,7 @@ enum device_status decoder_latent_project(struct decoder *x, const struct decode
 enum device_status decoder_latent_append(struct decoder *x, const struct decoder_pass *w,
                                          uint32_t layer)
 {
-    uint32_t store = x->s.layers[layer].store;
+    uint32_t store = x->s.layers[layer].parts[0].store;
     const struct decoder_store *y = &x->stores[store];
     struct latent_append_args a = {
         .c = decoder_view(x, store, w->sequence, w->sequences, y->lengths),
@@ -171,7 +171,7 @@ static enum device_status expand(struct decoder *x, const struct decoder_pass *w
 {
     const struct attention *a = attention_at(x, layer);
     struct latent_unpack_args u = {
-        .c = decoder_view(x, x->s.layers[layer].store, w->sequence, 1, 0),
+        .c = decoder_view(x, x->s.layers[layer].parts[0].store, w->sequence, 1, 0),
         .rows = rows,
         .latent = x->latents,
         .keys = x->wide_k,
@@ -211,8 +211,8 @@ static enum device_status attend_prompt(struct decoder *x, const struct decoder_
 {
     const struct shape_layer *l = &x->s.layers[layer];
     enum store format = x->s.fp16 ? STORE_FP16 : STORE_BF16;
-    bool unknown = w->first && x->s.stores[l->store].layer > layer;
-    struct prefill_args a = decoder_attention(x, layer);
+    bool unknown = w->first && x->s.stores[l->parts[0].store].layer > layer;
+    struct prefill_args a = decoder_attention(x, layer, 0);
     uint32_t seen = w->offset + (unknown ? 0 : w->rows - l->masked);
     enum device_status s = expand(x, w, layer, seen);
 
@@ -244,13 +244,13 @@ static enum device_status read_latents(struct decoder *x, uint32_t layer)
 {
     const struct shape_layer *l = &x->s.layers[layer];
     const struct attention *a = attention_at(x, layer);
-    const struct decoder_store *y = &x->stores[l->store];
+    const struct decoder_store *y = &x->stores[l->parts[0].store];
     struct latent_args r = {.of = {.q = x->absorbed,
                                    .out = x->mixed,
                                    .work = x->work,
                                    .q_heads = l->q_heads,
-                                   .splits = decoder_splits(x, &x->s.stores[l->store]),
-                                   .scale = decoder_attention(x, layer).scale},
+                                   .splits = decoder_splits(x, &x->s.stores[l->parts[0].store]),
+                                   .scale = decoder_attention(x, layer, 0).scale},
                             .rope = (uint16_t *)x->q + a->nope_dim,
                             .rope_stride = a->k_dim,
                             .chosen = l->selects ? x->chosen_rows : NULL,
@@ -258,8 +258,8 @@ static enum device_status read_latents(struct decoder *x, uint32_t layer)
                             .chosen_stride = decoder_chosen_width(x)};
     enum device_status s;
 
-    r.of.c =
-        decoder_view(x, l->store, 0, x->s.set.sequences, l->masked ? y->before : y->lengths);
+    r.of.c = decoder_view(x, l->parts[0].store, 0, x->s.set.sequences,
+                          l->masked ? y->before : y->lengths);
     r.of.c.v.dim = a->kv_lora_rank;
     s = latent_run(x->d, &r);
     decoder_tell(x, OP_SCORES, layer, false);

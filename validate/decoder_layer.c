@@ -248,7 +248,7 @@ static enum device_status widen(struct decoder *x, uint32_t store, uint32_t rows
                          .from_tag = TAG_ACTIVATION};
     enum device_status s;
 
-    if (t->repeat < 2)
+    if (!decoder_widens(t))
         return DEVICE_OK;
     s = mix_run(x->d, &a);
     a.from = x->v;
@@ -258,21 +258,17 @@ static enum device_status widen(struct decoder *x, uint32_t store, uint32_t rows
 }
 
 static enum device_status append(struct decoder *x, const struct decoder_pass *w,
-                                 uint32_t layer)
+                                 uint32_t store)
 {
-    uint32_t store = x->s.layers[layer].store;
     const struct shape_store *t = &x->s.stores[store];
     const struct decoder_store *y = &x->stores[store];
-    enum device_status s = DEVICE_OK;
-    struct append_args a = {.k = t->repeat > 1 ? x->k_wide : x->k,
-                            .v = t->repeat > 1 ? x->v_wide : x->v,
+    enum device_status s = widen(x, store, w->rows);
+    struct append_args a = {.k = decoder_widens(t) ? x->k_wide : x->k,
+                            .v = decoder_widens(t) ? x->v_wide : x->v,
                             .rows = w->rows,
                             .sequence = x->step + x->at.sequence,
                             .index = x->step + y->index};
 
-    if (decoder_is_latent(x, layer))
-        return decoder_latent_append(x, w, layer);
-    s = widen(x, store, w->rows);
     if (w->prefill && t->scratch)
         a.c = decoder_scratch(x, store, y->scratch_length);
     else
@@ -283,98 +279,153 @@ static enum device_status append(struct decoder *x, const struct decoder_pass *w
         s = append_run(x->d, &a);
     if (s == DEVICE_OK && !w->prefill)
         s = decoder_pack(x, store, false);
-    decoder_tell(x, OP_OTHER, layer, w->prefill);
+    decoder_tell(x, OP_OTHER, t->layer, w->prefill);
+    return s == DEVICE_OK && t->bounds ? decoder_bound(x, w, store) : s;
+}
+
+/* DecodingPress keeps the normed stream of its last steps for the press that ranks. */
+static enum device_status keep_state(struct decoder *x, const struct decoder_store *y)
+{
+    uint64_t bytes = 2 * (uint64_t)x->s.set.sequences * x->s.hidden;
+    struct copy_args a = {.from = x->x,
+                          .to = (char *)y->states + x->decoded % SHAPE_STATES * bytes,
+                          .from_tag = TAG_ACTIVATION,
+                          .to_tag = TAG_STATE,
+                          .bytes = bytes,
+                          .blocks = 1};
+
+    return copy_run(x->d, &a);
+}
+
+/* The layer's rows into all its stores. */
+static enum device_status append_all(struct decoder *x, const struct decoder_pass *w,
+                                     uint32_t layer)
+{
+    enum device_status s = DEVICE_OK;
+
+    if (decoder_is_latent(x, layer))
+        return decoder_latent_append(x, w, layer);
+    for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++)
+        if (x->s.stores[k].layer == layer) {
+            s = append(x, w, k);
+            if (s == DEVICE_OK && !w->prefill && x->s.stores[k].states)
+                s = keep_state(x, &x->stores[k]);
+        }
+    if (!w->prefill)
+        decoder_tell(x, OP_SCHEME, layer, false);
     return s;
 }
 
 /* --- attention ------------------------------------------------------------------------------
  */
 
-struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer)
+static void *part_at(void *rows, uint32_t heads, uint32_t dim)
+{
+    return (char *)rows + 2 * (uint64_t)heads * dim;
+}
+
+/* Of the part's first query head; NULL where the model has none. */
+static const void *sinks_at(const struct decoder *x, uint32_t layer, const struct shape_part *g)
+{
+    const uint16_t *sinks = x->layers[layer].sinks;
+
+    return sinks ? sinks + g->first_q : NULL;
+}
+
+struct prefill_args decoder_attention(const struct decoder *x, uint32_t layer, uint32_t part)
 {
     const struct shape_layer *l = &x->s.layers[layer];
+    const struct shape_part *g = &l->parts[part];
 
     return (struct prefill_args){.cap = (float)x->s.problem->layout.model->score_cap,
-                                 .slopes = x->slopes,
-                                 .q = x->q,
-                                 .out = x->out,
-                                 .lse = x->lse,
-                                 .q_heads = l->q_heads,
+                                 .slopes = x->slopes ? x->slopes + g->first_q : NULL,
+                                 .q = part_at(x->q, g->first_q, l->k_dim),
+                                 .out = part_at(x->out, g->first_q, l->v_dim),
+                                 .lse = x->lse ? x->lse + g->first_q : NULL,
+                                 .q_heads = g->q_heads,
+                                 .row_heads = l->q_heads,
                                  .hidden_tokens = l->masked,
                                  .window_tokens = l->chunked ? 0 : l->window,
                                  .chunk_tokens = l->chunked ? l->window : 0,
-                                 .sinks = x->layers[layer].sinks,
+                                 .sinks = sinks_at(x, layer, g),
                                  .scale = 1.0f / sqrtf((float)l->k_dim)};
 }
 
 /* A layer below its source sees nothing of the chunk in the first run over a slice. */
 static enum device_status attend_prompt(struct decoder *x, const struct decoder_pass *w,
-                                        uint32_t layer)
+                                        uint32_t layer, uint32_t part)
 {
-    const struct shape_layer *l = &x->s.layers[layer];
-    const struct shape_store *t = &x->s.stores[l->store];
+    uint32_t store = x->s.layers[layer].parts[part].store;
+    const struct shape_store *t = &x->s.stores[store];
     bool unknown = w->first && t->layer > layer, mine = t->layer == layer;
-    struct prefill_args a = decoder_attention(x, layer);
+    struct prefill_args a = decoder_attention(x, layer, part);
     uint32_t length = unknown ? x->at.chunk_before : x->at.chunk_length;
     enum device_status s;
 
     a.first = x->step + x->at.chunk_first;
     a.offset = x->step + x->at.chunk_offset;
     a.longest = w->rows;
-    a.c = t->scratch ? decoder_scratch(x, l->store, length)
-                     : decoder_view(x, l->store, w->sequence, 1, 0);
+    a.c = t->scratch ? decoder_scratch(x, store, length)
+                     : decoder_view(x, store, w->sequence, 1, 0);
     a.c.lengths = x->step + length;
     s = prefill_run(x->d, &a);
     decoder_tell(x, OP_SCORES, layer, true);
     if (s != DEVICE_OK || !mine || !w->last)
         return s;
-    s = decoder_rank_prompt(x, &a, l->store, w->sequence);
+    s = decoder_rank_prompt(x, &a, store, w->sequence);
     decoder_tell(x, OP_SCHEME, layer, true);
     return s;
 }
 
 /* The scores of a step need the sums of its softmax, which prefill_run leaves: a prompt of one
  * token for each sequence. */
-static enum device_status attend_ranked(struct decoder *x, uint32_t layer)
+static enum device_status attend_ranked(struct decoder *x, uint32_t layer, uint32_t part)
 {
-    const struct shape_layer *l = &x->s.layers[layer];
-    const struct decoder_store *y = &x->stores[l->store];
-    struct prefill_args a = decoder_attention(x, layer);
+    uint32_t store = x->s.layers[layer].parts[part].store;
+    const struct decoder_store *y = &x->stores[store];
+    struct prefill_args a = decoder_attention(x, layer, part);
     enum device_status s;
 
-    a.c = decoder_view(x, l->store, 0, x->s.set.sequences, y->lengths);
+    a.c = decoder_view(x, store, 0, x->s.set.sequences, y->lengths);
     a.first = x->step + x->at.first;
     a.offset = x->step + y->before;
     a.longest = 1;
     s = prefill_run(x->d, &a);
     decoder_tell(x, OP_SCORES, layer, false);
-    return s == DEVICE_OK ? decoder_rank_step(x, &a, l->store) : s;
+    return s == DEVICE_OK ? decoder_rank_step(x, &a, store) : s;
 }
 
-static enum device_status attend_step(struct decoder *x, uint32_t layer)
+static enum device_status attend_step(struct decoder *x, uint32_t layer, uint32_t part)
 {
     const struct shape_layer *l = &x->s.layers[layer];
-    const struct shape_store *t = &x->s.stores[l->store];
-    const struct decoder_store *y = &x->stores[l->store];
+    const struct shape_part *g = &l->parts[part];
+    const struct shape_store *t = &x->s.stores[g->store];
+    const struct decoder_store *y = &x->stores[g->store];
     bool scored = t->rule == RULE_ALL || t->rule == RULE_LAST;
     uint32_t newest = x->s.set.prompt + x->decoded;
     uint32_t window = l->chunked && l->window ? newest % l->window + 1 : l->window;
-    struct decode_args a = {.q = x->q,
-                            .out = x->out,
+    struct decode_args a = {.q = part_at(x->q, g->first_q, l->k_dim),
+                            .out = part_at(x->out, g->first_q, l->v_dim),
                             .work = x->work,
-                            .q_heads = l->q_heads,
+                            .q_heads = g->q_heads,
+                            .row_heads = l->q_heads,
                             .splits = decoder_splits(x, t),
                             .window_tokens = t->place == PLACE_NEXT ? window : 0,
-                            .sinks = x->layers[layer].sinks,
+                            .sinks = sinks_at(x, layer, g),
                             .cap = (float)x->s.problem->layout.model->score_cap,
-                            .slopes = x->slopes,
+                            .slopes = x->slopes ? x->slopes + g->first_q : NULL,
                             .scale = 1.0f / sqrtf((float)l->k_dim)};
-    enum device_status s;
+    enum device_status s = DEVICE_OK;
 
-    if (t->layer == layer && scored && t->row.keep.decode)
-        return attend_ranked(x, layer);
-    a.c = decoder_view(x, l->store, 0, x->s.set.sequences, l->masked ? y->before : y->lengths);
-    s = decode_run(x->d, &a);
+    if (t->layer == layer && scored && t->drops)
+        return attend_ranked(x, layer, part);
+    a.c = decoder_view(x, g->store, 0, x->s.set.sequences, l->masked ? y->before : y->lengths);
+    if (l->select_pages) {
+        s = decoder_pick(x, layer, &a.c);
+        decoder_tell(x, OP_SCHEME, layer, false);
+    }
+    if (s == DEVICE_OK)
+        s = decode_run(x->d, &a);
     decoder_tell(x, OP_SCORES, layer, false);
     return s;
 }
@@ -392,13 +443,13 @@ enum device_status decoder_attend(struct decoder *x, const struct decoder_pass *
                                   : project(x, w, layer, (struct sides){true, stores});
 
     if (s == DEVICE_OK && stores && !late)
-        s = append(x, w, layer);
+        s = append_all(x, w, layer);
     if (s == DEVICE_OK && latent)
         s = decoder_latent_attend(x, w, layer);
-    else if (s == DEVICE_OK)
-        s = w->prefill ? attend_prompt(x, w, layer) : attend_step(x, layer);
+    for (uint32_t p = 0; p < l->n_parts && s == DEVICE_OK && !latent; p++)
+        s = w->prefill ? attend_prompt(x, w, layer, p) : attend_step(x, layer, p);
     if (s == DEVICE_OK && stores && late)
-        s = append(x, w, layer);
+        s = append_all(x, w, layer);
     if (s == DEVICE_OK)
         s = decoder_gate(x, w->rows, layer);
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
@@ -431,7 +482,7 @@ enum device_status decoder_leave(struct decoder *x, struct decoder_pass *w, uint
     enum device_status s = project(x, w, layer, (struct sides){false, true});
 
     if (s == DEVICE_OK)
-        s = append(x, w, layer);
+        s = append_all(x, w, layer);
     if (s == DEVICE_OK)
         s = keep_last(x, x->h, w->rows, x->s.hidden);
     if (s == DEVICE_OK)

@@ -70,33 +70,50 @@ static enum device_status run_slice(struct decoder *x, struct decoder_pass *w, u
     return s;
 }
 
+/* Brings what layers before `end` were the last to read from scratch to where it stays. */
+static enum device_status place_scratch(struct decoder *x, const struct decoder_pass *w,
+                                        uint32_t end)
+{
+    enum device_status s = DEVICE_OK;
+
+    for (uint32_t k = 0; w->prefill && k < x->s.n_stores && s == DEVICE_OK; k++) {
+        const struct shape_store *t = &x->s.stores[k];
+        if (!t->scratch || t->scratch_last + 1 != end)
+            continue;
+        s = decoder_place_prompt(x, k, w->sequence);
+        decoder_tell(x, OP_SCHEME, t->layer, true);
+    }
+    return s;
+}
+
 static enum device_status run_layers(struct decoder *x, struct decoder_pass *w)
 {
     enum device_status s = DEVICE_OK;
 
     for (uint32_t i = 0; i < x->s.n_layers && s == DEVICE_OK;) {
-        uint32_t end = shape_slice_end(&x->s, i);
+        uint32_t end = x->s.problem->layout.slice_ends[i];
         if (w->prefill && i == x->s.exit_layer)
             s = decoder_leave(x, w, i);
         if (s == DEVICE_OK)
             s = run_slice(x, w, i, end);
+        if (s == DEVICE_OK)
+            s = place_scratch(x, w, end);
         w->stored = false;
         i = end;
     }
     return s;
 }
 
-/* Stores that other layers read while the prompt is processed, or that keep it whole until its
- * end. */
+/* Stores that keep the prompt whole until its end. */
 static enum device_status finish_prompt(struct decoder *x, uint32_t sequence)
 {
     enum device_status s = DEVICE_OK;
 
     for (uint32_t k = 0; k < x->s.n_stores && s == DEVICE_OK; k++) {
         const struct shape_store *t = &x->s.stores[k];
-        if (t->scratch && !t->scratch_is_own)
-            continue; /* placed right after its layer */
-        s = decoder_place_prompt(x, k, sequence);
+        if (t->scratch && !t->late)
+            continue;
+        s = decoder_prune_prompt(x, k, sequence);
         decoder_tell(x, OP_SCHEME, t->layer, true);
     }
     return s;

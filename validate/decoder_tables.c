@@ -65,18 +65,18 @@ static enum device_status page_table(struct decoder *x, uint32_t k)
     return device_upload(x->d, x->stores[k].table, table, 4 * (uint64_t)n * entries);
 }
 
-/* Row r, head h of the stored ones is row r, head h / repeat of the projected ones. */
+/* Row r, head h of the stored ones is row r, head first + h / repeat of the projected ones. */
 static enum device_status widening(struct decoder *x, uint32_t k)
 {
     const struct shape_store *t = &x->s.stores[k];
     uint32_t heads = t->view.heads, n = x->s.rows * heads;
     uint32_t *table;
 
-    if (t->repeat < 2)
+    if (!decoder_widens(t))
         return DEVICE_OK;
     table = ARENA_NEW(x->arena, uint32_t, n);
     for (uint32_t i = 0; i < n; i++)
-        table[i] = i / heads * (heads / t->repeat) + i % heads / t->repeat;
+        table[i] = i / heads * t->layer_heads + t->first_head + i % heads / t->repeat;
     return device_upload(x->d, x->stores[k].widen, table, 4 * (uint64_t)n);
 }
 
@@ -213,7 +213,7 @@ enum device_status decoder_step_prefill(struct decoder *x, const struct decoder_
             host[t->index + r] = w->offset + r;
         for (uint32_t i = 0; i < lists; i++) {
             host[t->lengths + w->sequence * lists + i] = end;
-            host[t->scratch_length + i] = end;
+            host[t->scratch_length + i] = end - x->s.stores[k].from;
         }
     }
     selections(x, w->rows);
@@ -228,16 +228,17 @@ struct places { /* of the new row of a step */
 static struct places places_of(const struct decoder *x, const struct shape_store *t)
 {
     uint32_t newest = x->s.set.prompt + x->decoded;
+    uint32_t rows = t->prompt_rows + x->decoded; /* stored one after the other so far */
     uint32_t stored = shape_stored(&x->s, t, x->decoded);
     struct places p = {stored, stored, stored + 1};
 
     switch (t->place) {
     case PLACE_NEXT: break;
     case PLACE_RING:
-        p.index = newest % t->ring;
+        p.index = rows % t->ring;
         p.after = stored < t->ring ? stored + 1 : stored;
         if (t->row.mixer == MIXER_CHUNKED) { /* a stretch begins where the ring does */
-            p.before = p.index;
+            p.index = p.before = newest % t->ring;
             p.after = p.index + 1;
         }
         break;
@@ -283,6 +284,11 @@ enum device_status decoder_step_decode(struct decoder *x)
             host[y->before + s] = p.before;
             host[y->lengths + s] = p.after;
             host[y->slot + s] = !drops ? UINT32_MAX : t->recent ? y->replaced % t->recent : 0;
+            if (t->bounds) {
+                uint32_t seen = p.before ? p.before - 1 : 0;
+                host[y->chosen_from + s] = p.before / t->span * t->span;
+                host[y->chosen_from + n + s] = seen / t->span * t->span;
+            }
         }
     }
     selections(x, n);

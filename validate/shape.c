@@ -1,13 +1,9 @@
-/* Shapes of a decoder from a problem: layers of one rank, tensors, stores. */
+/* Shapes of a decoder from a problem: layers of one rank, tensors, what they share. */
 #include "validate/shape.h"
 
 #include <string.h>
 
-#include "planner/cache/keep.h"
-#include "validate/paged.h"
 #include "validate/shape_in.h"
-
-enum { FACTORY_SINKS = 4 };
 
 /* --- norms and rotations --------------------------------------------------------------------
  */
@@ -148,147 +144,6 @@ const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const 
     return NULL;
 }
 
-/* --- stores ---------------------------------------------------------------------------------
- */
-
-static uint32_t rows_of(uint64_t tokens)
-{
-    return tokens > UINT32_MAX ? UINT32_MAX : (uint32_t)tokens;
-}
-
-/* Some query does not see its own position, and reads this store before it has the row. */
-static bool read_masked(const struct layout *l, uint32_t row)
-{
-    for (uint32_t i = 0; i < l->n_rows; i++)
-        if (l->rows[i].source == row && l->rows[i].diagonal_masked)
-            return true;
-    return false;
-}
-
-static void choose_place(const struct shape *s, struct shape_store *t)
-{
-    const struct scheme_use *u = shape_retention(s->problem);
-    const struct cache_row *r = &t->row;
-    double recent = shape_ratio_param(u, "recent_ratio");
-
-    if (r->store_window_tokens) {
-        t->place = PLACE_RING;
-        t->ring = rows_of(r->store_window_tokens);
-    }
-    if (!r->keep.prompt || !shape_rule(u, &t->rule))
-        return;
-    if (t->rule == RULE_ENDS && r->keep.decode) {
-        t->sinks = (struct ring){(uint32_t)shape_param(u, "sinks"),
-                                 (uint32_t)shape_param(u, "recent")};
-        t->first = t->sinks.sinks;
-        t->recent = t->sinks.recent;
-        if (read_masked(&s->problem->layout, t->number))
-            return; /* a ring has a hole where the new row goes: rows move instead */
-        t->rule = RULE_NONE;
-        t->place = PLACE_SINKS;
-        return;
-    }
-    t->first = t->rule == RULE_ENDS ? FACTORY_SINKS : 0;
-    t->window = t->rule == RULE_LAST ? 1 : (uint32_t)shape_param(u, "window");
-    t->window = t->window < s->set.prompt ? t->window : s->set.prompt;
-    if (t->rule == RULE_WINDOW || t->rule == RULE_HEADS)
-        t->recent = t->window;
-    if (t->rule == RULE_HEADS) {
-        uint32_t base = (uint32_t)shape_param(u, "capacity") - t->window;
-        t->floor_ratio = shape_ratio_param(u, "floor_ratio");
-        t->floor_tokens = (uint32_t)keep_floor(base * t->floor_ratio);
-        t->chosen = base * t->row.stored_heads;
-    }
-    if (t->rule == RULE_ALL && shape_param(u, "capacity"))
-        t->recent = t->window;
-    else if (t->rule == RULE_ALL)
-        t->recent = recent > 0 ? (uint32_t)keep_floor(recent * s->set.prompt)
-                               : (uint32_t)shape_param(u, "recent");
-}
-
-static bool read_by_others(const struct layout *l, uint32_t row)
-{
-    for (uint32_t i = 0; i < l->n_rows; i++)
-        if (i != row && l->rows[i].source == row)
-            return true;
-    return false;
-}
-
-/* The heads of a sequence take their pages from one stock; one more page is for what is
- * dropped.
- */
-static void ragged_pages(const struct shape *s, struct shape_store *t)
-{
-    uint32_t page = t->view.page_tokens, heads = t->view.heads;
-    uint64_t rows = (uint64_t)heads * ((uint64_t)t->most_rows + 1);
-    uint64_t longest = (uint64_t)s->set.prompt + s->set.output;
-
-    t->own_pages = rows_of(ck_ceil_div(rows, page) + (page > 1 ? heads : 0));
-    t->spare_pages = 1;
-    t->entries = rows_of(ck_ceil_div(longest, page));
-}
-
-/* Whole pages for what the sequences hold; tokens that KIVI keeps in 16 bits have none. */
-static void pages(const struct shape *s, struct shape_store *t)
-{
-    struct paged_in in = {.row = &t->row,
-                          .sequences = s->set.sequences,
-                          .room = t->most_rows > t->whole_rows ? t->most_rows : t->whole_rows,
-                          .page_tokens = rows_of(s->problem->block_tokens)};
-    uint32_t page, most = t->most_rows;
-
-    paged_view(&in, &t->view);
-    page = t->view.page_tokens;
-    if (t->view.residual)
-        most -= most % t->view.residual;
-    t->own_pages = most / page + (most % page != 0);
-    if (!t->view.residual && t->whole_rows > t->own_pages * page)
-        t->spare_pages = t->whole_rows / page + (t->whole_rows % page != 0) - t->own_pages;
-    t->entries = t->own_pages + t->spare_pages;
-    t->entries += !t->entries;
-    if (t->view.residual) /* tables span the tail, whose entries are not looked at */
-        t->entries = t->most_rows / page + 1;
-    if (t->view.ragged) /* a head may keep everything; rounding adds a row a head at most */
-        ragged_pages(s, t);
-    if (t->view.k.store == STORE_INT8 && !t->view.k.scales)
-        t->view.k.scale = 0.0625f; /* what is not measured: activations of about 1 */
-    if (t->view.v.store == STORE_INT8 && !t->view.v.scales)
-        t->view.v.scale = 0.0625f;
-}
-
-static void add_store(struct shape *s, uint32_t row)
-{
-    struct shape_store *t = &s->stores[s->n_stores++];
-    const struct layout *l = &s->problem->layout;
-    uint64_t n = s->set.prompt;
-    bool kivi;
-
-    *t = (struct shape_store){.row = shape_row(s->problem, row), .number = row};
-    t->layer = t->row.layer;
-    t->repeat = t->row.stored_heads / t->row.kv_heads;
-    choose_place(s, t);
-    kivi = t->row.k_format.residual != RESIDUAL_NONE;
-    t->scratch = kivi || t->place == PLACE_RING ||
-                 (t->rule != RULE_NONE && t->row.keep.when == KEEP_IN_LAYER);
-    t->scratch_is_own = t->scratch && read_by_others(l, row);
-    t->prompt_rows = rows_of(row_stored_tokens(&t->row, n, 0));
-    t->most_rows = rows_of(row_peak_tokens(&t->row, n, s->set.output));
-    t->whole_rows = t->scratch ? t->prompt_rows : rows_of(row_unpruned_tokens(&t->row, n));
-    if (t->rule != RULE_NONE || t->place == PLACE_SINKS) {
-        uint32_t most = t->most_rows > (uint32_t)n ? t->most_rows : (uint32_t)n;
-
-        s->places = s->places > most ? s->places : most;
-    }
-    pages(s, t);
-    s->heads_max = s->heads_max > t->view.heads ? s->heads_max : t->view.heads;
-    s->fp16 |= t->view.k.store == STORE_FP16;
-}
-
-uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32_t decoded)
-{
-    return rows_of(row_stored_tokens(&t->row, s->set.prompt, decoded));
-}
-
 /* --- all of it ------------------------------------------------------------------------------
  */
 
@@ -302,7 +157,7 @@ static void add_indexer(struct shape *s, struct shape_layer *x, uint32_t row)
     const struct attention *a = &x->layer.attn;
 
     x->index_store = s->n_stores;
-    add_store(s, row);
+    shape_add_store(s, row);
     s->index_dim = u64_max(s->index_dim, a->index_dim);
     s->index_heads = u64_max(s->index_heads, a->index_heads);
     s->index_width = u64_max(s->index_width, (uint64_t)a->index_heads * a->index_dim);
@@ -333,6 +188,33 @@ static void add_dim(struct shape *s, uint32_t dim)
         i++;
     if (i == s->n_dims && i < SHAPE_DIMS_MAX)
         s->k_dims[s->n_dims++] = dim;
+}
+
+/* Rows of the layout that the queries of layer `i` read through, from *first on. */
+static uint32_t rows_of_layer(const struct layout *l, uint32_t i, uint32_t *first)
+{
+    uint32_t n = 0;
+
+    *first = layout_attention_row(l, i);
+    while (*first != UINT32_MAX && *first + n < l->n_rows && l->rows[*first + n].layer == i &&
+           l->rows[*first + n].stream == l->rows[*first].stream)
+        n++;
+    return n;
+}
+
+static void add_parts(struct shape *s, struct shape_layer *x, uint32_t first)
+{
+    uint32_t heads = 0;
+
+    x->parts = ARENA_NEW(s->arena, struct shape_part, x->n_parts + 1);
+    for (uint32_t p = 0; p < x->n_parts; p++) {
+        struct cache_row r = shape_row(s->problem, first + p);
+        x->parts[p] =
+            (struct shape_part){.row = first + p, .first_q = heads, .q_heads = r.q_heads};
+        heads += r.q_heads;
+        if (r.readers)
+            shape_add_store(s, first + p);
+    }
 }
 
 /* The last Mamba layer below a unit of gated memory is its memory. */
@@ -383,12 +265,13 @@ static void add_layer(struct shape *s, uint32_t i)
 {
     const struct layout *l = &s->problem->layout;
     struct shape_layer *x = &s->layers[i];
-    uint32_t row = layout_attention_row(l, i);
+    uint32_t row, n = rows_of_layer(l, i, &row);
     const struct ffn *f;
 
     *x = (struct shape_layer){.layer = shape_rank_layer(&l->layers[i], s->problem->parallel.tp),
                               .owns = layout_owns_kv(l, i),
-                              .attends = row != UINT32_MAX,
+                              .attends = n != 0,
+                              .n_parts = n,
                               .index_store = UINT32_MAX,
                               .passes = l->passes[i]};
     add_mixer(s, i);
@@ -417,15 +300,16 @@ static void add_layer(struct shape *s, uint32_t i)
     }
     s->q_heads = s->q_heads > x->q_heads ? s->q_heads : x->q_heads;
     x->chunked = r->mixer == MIXER_CHUNKED;
-    x->window = rows_of(r->window_tokens);
-    x->selects = r->stream == STREAM_LATENT ? rows_of(r->select_tokens) : 0;
+    x->window = shape_rows(r->window_tokens);
+    x->select_pages =
+        r->select_page_tokens ? shape_rows(r->select_tokens / r->select_page_tokens) : 0;
+    x->selects = r->stream == STREAM_LATENT ? shape_rows(r->select_tokens) : 0;
     s->selects = x->selects > s->selects ? x->selects : s->selects;
     x->masked = r->diagonal_masked;
     s->upward |= l->rows[r->source].layer > i;
     s->q_width = u64_max(s->q_width, (uint64_t)x->q_heads * x->k_dim);
     s->out_width = u64_max(s->out_width, (uint64_t)x->q_heads * x->v_dim);
-    if (r->readers)
-        add_store(s, row);
+    add_parts(s, x, row);
     if (row + 1 < l->n_rows && r[1].layer == i && r[1].stream == STREAM_INDEX)
         add_indexer(s, x, row + 1);
 }
@@ -434,16 +318,44 @@ static void connect(struct shape *s)
 {
     const struct layout *l = &s->problem->layout;
 
-    for (uint32_t i = 0; i < s->n_layers; i++) {
-        uint32_t row = layout_attention_row(l, i);
-        for (uint32_t k = 0; row != UINT32_MAX && k < s->n_stores; k++)
-            if (s->stores[k].number == l->rows[row].source)
-                s->layers[i].store = k;
-    }
+    for (uint32_t i = 0; i < s->n_layers; i++)
+        for (uint32_t p = 0; p < s->layers[i].n_parts; p++)
+            for (uint32_t k = 0; k < s->n_stores; k++)
+                if (s->stores[k].number == l->rows[s->layers[i].parts[p].row].source)
+                    s->layers[i].parts[p].store = k;
     for (uint32_t k = 0; k < s->n_stores; k++) {
         const struct shape_store *t = &s->stores[k];
-        s->k_width = u64_max(s->k_width, (uint64_t)t->view.heads * t->view.k.dim);
-        s->v_width = u64_max(s->v_width, (uint64_t)t->view.heads * t->view.v.dim);
+        s->k_width = u64_max(s->k_width, (uint64_t)t->repeat * t->layer_heads * t->view.k.dim);
+        s->v_width = u64_max(s->v_width, (uint64_t)t->repeat * t->layer_heads * t->view.v.dim);
+    }
+}
+
+/* From when on a store's rows are in scratch: where the layers that run together begin. */
+static uint32_t scratch_first(const struct shape *s, const struct shape_store *t)
+{
+    uint32_t first = t->layer;
+
+    while (first &&
+           s->problem->layout.slice_ends[first - 1] == s->problem->layout.slice_ends[t->layer])
+        first--;
+    return first;
+}
+
+/* Stores take the same scratch one after the other. */
+static void share_scratch(struct shape *s)
+{
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        struct shape_store *t = &s->stores[k];
+        bool taken = t->scratch;
+        while (taken) {
+            taken = false;
+            for (uint32_t i = 0; i < k && !taken; i++)
+                taken = s->stores[i].scratch && s->stores[i].scratch_slot == t->scratch_slot &&
+                        s->stores[i].scratch_last >= scratch_first(s, t);
+            t->scratch_slot += taken;
+        }
+        if (t->scratch && t->scratch_slot >= s->scratches)
+            s->scratches = t->scratch_slot + 1;
     }
 }
 
@@ -465,12 +377,22 @@ static uint32_t chunk_of(const struct shape *s)
 {
     uint32_t chunk = s->set.chunk ? s->set.chunk : s->set.prompt;
 
-    for (uint32_t k = 0; k < s->n_stores; k++)
-        if (s->stores[k].scratch || s->stores[k].rule != RULE_NONE)
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        const struct shape_store *t = &s->stores[k];
+        if (t->scratch || t->rule != RULE_NONE || t->place == PLACE_SINKS)
             return s->set.prompt;
+    }
     if (s->exit_layer < s->n_layers)
         return s->set.prompt;
     return chunk < s->set.prompt ? chunk : s->set.prompt;
+}
+
+static const char *refuse_prompt(const struct shape *s)
+{
+    for (uint32_t k = 0; k < s->n_stores; k++)
+        if (s->stores[k].rule == RULE_CHUNKS && s->set.prompt % s->stores[k].span)
+            return "the last chunk of this prompt is cut short; the planner takes a whole one";
+    return NULL;
 }
 
 bool shape_build(struct arena *a, const struct problem *p, const struct decoder_setting *set,
@@ -500,28 +422,18 @@ bool shape_build(struct arena *a, const struct problem *p, const struct decoder_
     }
     take_norms(s);
     s->layers = ARENA_NEW(a, struct shape_layer, s->n_layers ? s->n_layers : 1);
-    s->stores = ARENA_NEW(a, struct shape_store, 2 * (size_t)s->n_layers + 1);
+    s->stores = ARENA_NEW(a, struct shape_store, p->layout.n_rows ? p->layout.n_rows : 1);
     for (uint32_t i = 0; i < s->n_layers; i++)
         add_layer(s, i);
     connect(s);
+    share_scratch(s);
+    *why = refuse_prompt(s);
     list_tensors(s, &ck);
     s->other_width = u64_max(s->other_width, p->layout.model->matrix_params_extra / s->hidden);
     s->exit_layer = exit_of(s);
     s->chunk = chunk_of(s);
     s->rows = s->chunk > set->sequences ? s->chunk : set->sequences;
-    if (ck.over)
+    if (!*why && ck.over)
         *why = "the weights are larger than 64 bits can say";
-    return !ck.over;
-}
-
-uint32_t shape_slice_end(const struct shape *s, uint32_t first)
-{
-    uint32_t end = first + 1;
-
-    for (uint32_t i = first; i < end && i < s->n_layers; i++) {
-        const struct shape_layer *x = &s->layers[i];
-        uint32_t source = x->attends ? s->stores[x->store].layer : i;
-        end = source + 1 > end ? source + 1 : end;
-    }
-    return end;
+    return !*why;
 }

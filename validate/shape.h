@@ -13,6 +13,7 @@
 
 enum {
     SHAPE_NONE = -1,
+    SHAPE_STATES = 256,  /* rows of hidden states that DecodingPress keeps a layer */
     SHAPE_POOL_SIZE = 5, /* places over which SnapKV's scores are averaged */
     SHAPE_DIMS_MAX = 4   /* sizes of heads in a model */
 };
@@ -20,7 +21,7 @@ enum {
 /* Where the rows of a store go. */
 enum shape_place {
     PLACE_NEXT,  /* row i of those stored at i */
-    PLACE_RING,  /* token i at i % ring: a window */
+    PLACE_RING,  /* row i of those stored at i % ring: a window */
     PLACE_SINKS, /* kernels/ring.h: StreamingLLM */
 };
 
@@ -28,9 +29,13 @@ enum shape_place {
 enum shape_rule {
     RULE_NONE,   /* nothing is dropped, or only by age */
     RULE_NORM,   /* the largest keys go */
+    RULE_ANGLE,  /* KeyDiff: those that point where most keys do */
     RULE_WINDOW, /* SnapKV, PyramidKV: what the last `window` queries look at stays */
     RULE_HEADS,  /* AdaKV: the same, but the heads of a layer share their budget */
+    RULE_GIVEN,  /* HeadKV: the same, but each head's number of rows is given */
     RULE_ALL,    /* H2O: what all queries look at, added up, and the last `recent` */
+    RULE_CHUNKS, /* ChunkKV: as RULE_WINDOW, by whole chunks, the same for all heads */
+    RULE_MEAN,   /* kvpress: the mean over the queries that see a row */
     RULE_LAST,   /* TOVA: what the last query looks at, the same for all heads */
     RULE_ENDS    /* the first `sinks` and the last ones */
 };
@@ -39,22 +44,36 @@ struct shape_store { /* a row of the layout that stores K/V, as one rank has it 
     struct cache_row row;
     uint32_t number; /* in the layout */
     uint32_t layer;
-    struct cache_view view; /* of the pool, without memory; sequences as set */
-    uint32_t repeat;        /* stored heads to a projected one (query-head layouts) */
+    struct cache_view view;           /* of the pool, without memory; sequences as set */
+    uint32_t repeat;                  /* stored heads to a projected one (query-head layouts) */
+    uint32_t first_head, layer_heads; /* where its heads begin among the projected ones */
     enum shape_place place;
     enum shape_rule rule;
-    uint32_t ring; /* PLACE_RING: tokens */
+    bool drops;    /* the rule acts in decode steps too */
+    uint32_t ring; /* tokens of a window, 0 = none */
+    uint32_t from; /* the first token of a prompt that the window still holds */
     struct ring sinks;
     uint32_t window, recent, first; /* queries that rank; last and first rows that stay */
+    uint32_t span;                  /* Quest: rows of a page; RULE_CHUNKS: of a chunk */
+    bool bounds;
+    bool states; /* keeps what went into its layer in the last steps (kvpress' DecodingPress) */
+    bool late;   /* the rule acts when the prompt is over, on the store */
     bool scratch; /* a prompt's rows pass through 16-bit scratch before they are stored */
-    bool scratch_is_own;  /* other layers read them too, so that they must last */
-    uint32_t prompt_rows; /* stored after the prompt */
-    uint32_t whole_rows;  /* in the pool while the prompt is processed */
-    uint32_t most_rows;   /* in the pool in the decode, the new row of a step included */
+    uint32_t scratch_slot, scratch_last; /* which; the last layer that reads it */
+    uint32_t prompt_rows;                /* stored after the prompt */
+    uint32_t whole_rows;                 /* in the pool while the prompt is processed */
+    uint32_t most_rows; /* in the pool in the decode, the new row of a step included */
     uint32_t own_pages, spare_pages; /* of each sequence; more for the one in prefill */
     uint32_t entries;                /* of a page table */
     uint32_t chosen, floor_tokens;   /* RULE_HEADS: rows for all heads, rows for each */
     double floor_ratio;
+    uint32_t *given; /* RULE_GIVEN: [heads], rows */
+};
+
+struct shape_part { /* heads of a layer that read one store */
+    uint32_t store; /* index */
+    uint32_t row;   /* of the layout */
+    uint32_t first_q, q_heads;
 };
 
 /* Where the norms of a block stand, by their number in its tensor; SHAPE_NONE = not there. The
@@ -72,11 +91,13 @@ struct shape_layer {
     bool parallel; /* both halves read the same norm, and are added together */
     bool chunked;  /* the window is the query's own stretch of so many tokens */
     bool attends, owns;
-    uint32_t store;       /* index of the store that its queries read */
+    struct shape_part *parts;
+    uint32_t n_parts;
     uint32_t index_store; /* of its indexer's keys; UINT32_MAX: it has none */
     uint32_t selects;     /* most rows that a query reads; 0: all */
     uint32_t q_heads, k_dim, v_dim, window;
-    bool masked; /* does not see its own position */
+    uint32_t select_pages; /* read in a step, the newest among them; 0 = all */
+    bool masked;           /* does not see its own position */
     uint32_t passes;
     bool recurs;    /* has a recurrent mixer, beside attention where it also attends */
     bool memorizes; /* leaves its scan's result for units of gated memory above */
@@ -124,6 +145,7 @@ struct shape {
     uint32_t places;    /* the longest list of rows in any store that is ranked; 0 = none */
     uint32_t heads_max; /* of stores */
     uint32_t experts, top_k;
+    uint32_t scratches; /* slots */
     bool upward;
     uint32_t exit_layer; /* from here on only the last token of a prompt; n_layers = none */
     /* the widest activations of any layer, in elements */
@@ -157,7 +179,10 @@ const struct shape_tensor *shape_tensor(const struct shape *s, int layer, const 
 /* Rows that a store holds after a prompt and `decoded` steps. */
 uint32_t shape_stored(const struct shape *s, const struct shape_store *t, uint32_t decoded);
 
-/* Layers [first, return) run together, layers[first].passes times. */
-uint32_t shape_slice_end(const struct shape *s, uint32_t first);
+/* Rows of a prompt that the store holds before its rule has acted: all, or a window. */
+uint32_t shape_whole(const struct shape *s, const struct shape_store *t);
+
+/* Whether the store reads scores of its rows from what queries look at. */
+bool shape_scored(const struct shape_store *t);
 
 #endif

@@ -1,4 +1,4 @@
-/* Between the files of validate/shape: what they ask of a problem's schemes. */
+/* Between the files of validate/shape: stores, and what they ask of a problem's schemes. */
 #ifndef KVBUDGET_VALIDATE_SHAPE_IN_H
 #define KVBUDGET_VALIDATE_SHAPE_IN_H
 
@@ -14,6 +14,15 @@ double shape_ratio_param(const struct scheme_use *u, const char *key);
 
 /* What ranks the rows that scheme drops; false: nothing here does. */
 bool shape_rule(const struct scheme_use *u, enum shape_rule *out);
+
+/* Tokens as 32-bit words have them: the most where there are more. */
+static inline uint32_t shape_rows(uint64_t tokens)
+{
+    return tokens > UINT32_MAX ? UINT32_MAX : (uint32_t)tokens;
+}
+
+/* Adds the store of that row of the layout. */
+void shape_add_store(struct shape *s, uint32_t row);
 
 /* What one rank holds of a layer. */
 struct layer shape_rank_layer(const struct layer *l, uint32_t tp);

@@ -50,9 +50,20 @@ bool shape_rule(const struct scheme_use *u, enum shape_rule *out)
         const char *name;
         enum shape_rule rule;
     } rules[] = {
-        {"l2norm", RULE_NORM}, {"snapkv", RULE_WINDOW}, {"pyramidkv", RULE_WINDOW},
-        {"h2o", RULE_ALL},     {"tova", RULE_LAST},     {"streamingllm", RULE_ENDS},
+        {"l2norm", RULE_NORM},
+        {"knorm", RULE_NORM},
+        {"decoding-press", RULE_NORM},
+        {"snapkv", RULE_WINDOW},
+        {"pyramidkv", RULE_WINDOW},
         {"adakv", RULE_HEADS},
+        {"headkv", RULE_GIVEN},
+        {"h2o", RULE_ALL},
+        {"observed-attention", RULE_MEAN},
+        {"keydiff", RULE_ANGLE},
+        {"chunkkv", RULE_CHUNKS},
+        {"tova", RULE_LAST},
+        {"streamingllm", RULE_ENDS},
+        {"duoattention", RULE_ENDS},
     };
 
     *out = RULE_NONE;
@@ -61,7 +72,13 @@ bool shape_rule(const struct scheme_use *u, enum shape_rule *out)
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (!strcmp(u->name, rules[i].name))
             *out = rules[i].rule;
-    return *out != RULE_NONE && !(*out == RULE_ALL && shape_param(u, "mode"));
+    return *out != RULE_NONE;
+}
+
+static bool keeps_recent(const struct scheme_use *u)
+{
+    return shape_param(u, "recent") || shape_ratio_param(u, "recent_ratio") > 0 ||
+           shape_param(u, "mode");
 }
 
 struct cache_row shape_row(const struct problem *p, uint32_t row)
@@ -332,48 +349,117 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
 /* --- the layout -----------------------------------------------------------------------------
  */
 
+static const char *refuse_scheme(const struct scheme_use *u)
+{
+    static const struct {
+        const char *name, *why;
+    } reasons[] = {
+        {"cake", "no kernel has the variance of what queries look at, by which CAKE ranks"},
+        {"expected-attention", "no kernel has the covariance of queries, by which it ranks"},
+    };
+
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (!strcmp(u->name, reasons[i].name))
+            return reasons[i].why;
+    return "no kernels run this retention scheme";
+}
+
+/* A window lets rows go by age, one a step. */
+static const char *refuse_window(const struct scheme_use *u, const struct cache_row *r,
+                                 enum shape_rule rule)
+{
+    bool cut = r->keep.prompt || r->keep.decode;
+
+    if (r->k_format.residual != RESIDUAL_NONE)
+        return "no kernel keeps a window of KIVI";
+    if (r->keep.ragged)
+        return "heads that keep different numbers of rows of a sliding window are not run";
+    if (r->keep.decode && rule == RULE_NORM)
+        return "a rule that cuts now and then, on top of a sliding window, is not run";
+    if (u && !cut && !strcmp(u->name, "quest"))
+        return "pages of a sliding window are not picked";
+    return NULL;
+}
+
 static const char *refuse_store(const struct problem *p, const struct cache_row *r)
 {
     const struct scheme_use *u = shape_retention(p);
     const struct model *m = p->layout.model;
     enum shape_rule rule = RULE_NONE;
-    bool known = shape_rule(u, &rule);
+    bool known = shape_rule(u, &rule), kivi = r->k_format.residual != RESIDUAL_NONE;
 
-    if (m->alibi && r->store_window_tokens)
-        return "slopes along the tokens of a window are not run";
-    if (!r->keep.prompt)
-        return NULL;
-    if (!known)
-        return "no kernels run this retention scheme";
-    if (r->stream == STREAM_LATENT)
+    if (m->alibi && (r->store_window_tokens || (r->keep.decode && rule != RULE_NORM)))
+        return "slopes along rows that do not stand in the order of their tokens are not run";
+    if ((r->keep.prompt || r->keep.decode) && !known)
+        return refuse_scheme(u);
+    if (r->stream == STREAM_LATENT && (r->keep.prompt || r->keep.decode))
         return "no kernel drops latents";
     if (r->store_window_tokens)
-        return "a retention rule on top of a sliding window is not run";
-    if ((m->alibi || m->score_cap) && rule != RULE_NORM && rule != RULE_ENDS)
-        return "no kernel ranks rows by scores that are capped or sloped";
+        return refuse_window(u, r, rule);
+    if (kivi && u && !strcmp(u->name, "quest"))
+        return "pages of KIVI cannot be picked, its groups of tokens share scales";
     return NULL;
 }
 
 static const char *refuse_reader(const struct problem *p, const struct cache_row *r)
 {
     const struct cache_row *source = &p->layout.rows[r->source];
+    const struct scheme_use *u = shape_retention(p);
     uint64_t ring = source->store_window_tokens;
     enum shape_rule rule = RULE_NONE;
 
-    (void)shape_rule(shape_retention(p), &rule);
-    if (r->select_tokens && r->stream != STREAM_LATENT)
-        return "no decoder reads a selection of pages";
-    if (r->select_tokens && r->diagonal_masked)
+    if (r->select_tokens && !r->select_page_tokens && r->stream != STREAM_LATENT)
+        return "no decoder reads a selection of tokens";
+    if (r->select_page_tokens && r->stream == STREAM_LATENT)
+        return "no kernel picks pages of latents";
+    if (r->select_tokens && r->diagonal_masked && r->stream == STREAM_LATENT)
         return "a selection under a masked diagonal is not run";
+    if (r->select_tokens && p->layout.model->alibi)
+        return "slopes along pages that were picked are not run";
+    if (r->mixer == MIXER_CHUNKED && (source->keep.prompt || source->keep.decode))
+        return "a retention rule on top of attention in chunks is not run";
     if (ring && r->diagonal_masked && source->layer < r->layer)
-        return "a window below under a masked diagonal is not run";
+        return "a window under a masked diagonal needs a row more than its tokens";
     if (ring && (r->window_tokens != ring || r->mixer != source->mixer))
         return "layers with other windows than their source's are not run";
-    if (!ring && r->window_tokens && source->keep.prompt)
-        return "a window over a cache that a rule has pruned is not run";
-    if (r->diagonal_masked && source->keep.decode && rule != RULE_ENDS)
-        return "a cache that drops rows in decode under a masked diagonal is not run";
+    if (!ring && r->window_tokens && source->keep.decode)
+        return "a window over rows that a rule has put out of order is not run";
+    (void)shape_rule(u, &rule);
+    if (r->diagonal_masked && source->keep.decode &&
+        (rule == RULE_LAST || (rule == RULE_ALL && !keeps_recent(u))))
+        return "a rule that ranks the newest row, which a masked diagonal hides, is not run";
     return NULL;
+}
+
+/* Tensor parallelism divides the heads of a layer, not those of its groups. */
+static const char *refuse_groups(const struct problem *p, uint32_t i)
+{
+    const struct layout *l = &p->layout;
+    const struct cache_row *r = &l->rows[i];
+    uint32_t kv = 0, q = 0;
+
+    for (uint32_t k = i - r->group;
+         k < l->n_rows && l->rows[k].layer == r->layer && l->rows[k].stream == r->stream; k++) {
+        struct cache_row rank = shape_row(p, k);
+        kv += rank.kv_heads;
+        q += rank.q_heads;
+    }
+    if (kv != shard_kv_heads(l->layers[r->layer].attn.kv_heads, p->parallel.tp) ||
+        q != shard_heads(l->layers[r->layer].attn.heads, p->parallel.tp))
+        return "tensor parallelism does not divide these groups of heads";
+    return NULL;
+}
+
+static const char *refuse_row(const struct problem *p, uint32_t i)
+{
+    struct cache_row r = shape_row(p, i);
+    const char *bad = r.readers ? paged_refuses(&r) : NULL;
+
+    if (!bad && r.group)
+        bad = refuse_groups(p, i);
+    if (!bad && r.readers)
+        bad = refuse_store(p, &p->layout.rows[i]);
+    return bad ? bad : refuse_reader(p, &p->layout.rows[i]);
 }
 
 static const char *refuse_rows(const struct problem *p)
@@ -382,21 +468,15 @@ static const char *refuse_rows(const struct problem *p)
     bool fp16 = false, other = false;
 
     for (uint32_t i = 0; i < l->n_rows; i++) {
-        struct cache_row r = shape_row(p, i);
+        const struct cache_row *r = &l->rows[i];
         const char *bad;
-        if (r.stream == STREAM_STATE)
+        if (r->stream == STREAM_STATE)
             continue;
-        bad = r.readers ? paged_refuses(&r) : NULL;
-        if (!bad && i && l->rows[i - 1].layer == r.layer && r.stream != STREAM_INDEX)
-            bad = "layers with several groups of heads are not run";
-        if (!bad && r.readers)
-            bad = refuse_store(p, &l->rows[i]);
-        if (!bad)
-            bad = refuse_reader(p, &l->rows[i]);
+        bad = refuse_row(p, i);
         if (bad)
             return bad;
-        if (r.readers) {
-            bool half = !strcmp(r.k_format.name, "fp16") || !strcmp(r.k_format.name, "f16");
+        if (r->readers) {
+            bool half = !strcmp(r->k_format.name, "fp16") || !strcmp(r->k_format.name, "f16");
             fp16 |= half;
             other |= !half;
         }

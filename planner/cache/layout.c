@@ -150,6 +150,7 @@ bool layout_new(struct arena *a, const struct model *m, struct diag *d, struct l
     if (m->n_layers)
         memcpy(out->layers, m->layers, m->n_layers * sizeof *m->layers);
     out->passes = ARENA_NEW(a, uint32_t, n);
+    out->slice_ends = ARENA_NEW(a, uint32_t, n);
     out->forward_passes = m->forward_passes ? m->forward_passes : DEFAULT_FORWARD;
     out->backward_passes = m->backward_passes ? m->backward_passes : DEFAULT_BACKWARD;
     out->exit_layer = m->n_layers;
@@ -388,7 +389,8 @@ static void settle_passes(struct layout *l)
             top = reads[j] > top ? reads[j] : top;
             l->passes[j] = upward ? often : 1;
         }
-        i = top + 1;
+        for (; i <= top; i++)
+            l->slice_ends[i] = top + 1;
     }
 }
 
@@ -396,4 +398,14 @@ void layout_settle(struct layout *l)
 {
     settle_stores(l);
     settle_passes(l);
+}
+
+uint32_t layout_last_reader(const struct layout *l, uint32_t row)
+{
+    uint32_t last = l->slice_ends[l->rows[row].layer] - 1;
+
+    for (uint32_t i = 0; i < l->n_rows; i++)
+        if (l->rows[i].source == row && l->rows[i].layer > last)
+            last = l->slice_ends[l->rows[i].layer] - 1;
+    return last;
 }

@@ -69,8 +69,10 @@ struct cache_row {
                                      (layout_settle) */
     uint64_t select_tokens; /* at most so many tokens are read a step (Quest, sparse attention);
                                0 = all */
-    uint32_t k_narrow_dim;  /* ThinK: channels a head keeps of older keys; 0 = k_dim */
-    uint64_t k_wide_tokens; /* ThinK: the last tokens that keep every channel */
+    uint64_t select_page_tokens; /* they are whole pages of so many, the newest page among them
+                                    as full as it is; 0 = single tokens */
+    uint32_t k_narrow_dim;       /* ThinK: channels a head keeps of older keys; 0 = k_dim */
+    uint64_t k_wide_tokens;      /* ThinK: the last tokens that keep every channel */
     /* STREAM_STATE: per sequence, independent of length */
     uint64_t conv_elems, state_elems;
     uint32_t conv_elem_bytes, state_elem_bytes;
@@ -84,7 +86,9 @@ struct layout {
     uint32_t n_layers;
     struct cache_row *rows; /* in layer order; streams of a layer stand together */
     uint32_t n_rows, rows_room;
-    uint32_t *passes; /* [n_layers]: runs of the layer over the prompt in prefill */
+    uint32_t *passes;     /* [n_layers]: runs of the layer over the prompt in prefill */
+    uint32_t *slice_ends; /* [n_layers]: the layer after those that a prefill runs together with
+                             this one, because some of them read a layer above */
     uint32_t forward_passes, backward_passes; /* m, b of upward sharing (defaults 7, 2) */
     bool sequential_prefill; /* prompts are decoded token by token whatever their length */
     uint32_t exit_layer; /* prefill may stop here for all but the last token (0-based); n_layers
@@ -128,6 +132,10 @@ uint32_t layout_attention_row(const struct layout *l, uint32_t layer);
 bool layout_owns_kv(const struct layout *l, uint32_t layer);
 uint32_t layout_kv_layers(const struct layout *l); /* layers that own K/V or a latent */
 uint32_t layout_attention_layers(const struct layout *l);
+
+/* The last layer whose part of a prefill needs the whole prompt of this row's store: its last
+ * reader's; where one of them reads upward, the last of the layers that run together. */
+uint32_t layout_last_reader(const struct layout *l, uint32_t row);
 
 /* Tokens the store of this row holds after a prompt of n and `decoded` fed-back tokens; 0 for
  * readers and states. */

@@ -55,6 +55,19 @@ uint64_t row_unpruned_tokens(const struct cache_row *r, uint64_t n)
     return stores_tokens(r) ? clip(n, r->store_window_tokens) : 0;
 }
 
+/* What a step reads of `keys` it could see: all, the best so many, or the newest page, which
+ * may be part full, and the best others. source: mit-han-lab/Quest@01c1623 controller.py */
+static uint64_t selected(const struct cache_row *reader, uint64_t keys)
+{
+    uint64_t page = reader->select_page_tokens, most = reader->select_tokens;
+
+    if (!page || !most)
+        return clip(keys, most);
+    if (ck_ceil_div(keys, page) <= most / page)
+        return keys;
+    return most - page + (keys - 1) % page + 1;
+}
+
 uint64_t row_attended_tokens(const struct cache_row *reader, const struct cache_row *source,
                              uint64_t n, uint64_t decoded)
 {
@@ -64,7 +77,7 @@ uint64_t row_attended_tokens(const struct cache_row *reader, const struct cache_
     if (reader->mixer == MIXER_CHUNKED && reader->window_tokens)
         keys = u64_min(keys, (n + decoded) % reader->window_tokens + own);
     keys = clip(keys, reader->window_tokens);
-    return clip(keys, reader->select_tokens);
+    return selected(reader, keys);
 }
 
 /* ThinK: tokens of the prompt but the last few keep fewer key channels; later ones keep all. */

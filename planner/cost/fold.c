@@ -51,8 +51,8 @@ static bool reader_equal(const struct cache_row *a, const struct cache_row *b)
     return a->stream == b->stream && a->q_heads == b->q_heads &&
            a->window_tokens == b->window_tokens && a->mixer == b->mixer &&
            a->diagonal_masked == b->diagonal_masked && a->select_tokens == b->select_tokens &&
-           a->score_dim == b->score_dim && a->value_dim == b->value_dim &&
-           a->prefill_score_dim == b->prefill_score_dim &&
+           a->select_page_tokens == b->select_page_tokens && a->score_dim == b->score_dim &&
+           a->value_dim == b->value_dim && a->prefill_score_dim == b->prefill_score_dim &&
            a->prefill_value_dim == b->prefill_value_dim;
 }
 
@@ -100,27 +100,37 @@ static bool whole_equal(const struct cache_row *a, const struct cache_row *b)
            a->v_format.full_bytes == b->v_format.full_bytes;
 }
 
+/* Rows that are whole at a point and alike those of class k while they are. */
+static uint32_t whole_rows(const struct fold *f, const struct peak_point *p, uint32_t k)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t i = 0; i < p->n_upto; i++)
+        if (whole_equal(&f->stores[i].row, &f->stores[k].row))
+            sum += p->whole[i];
+    return sum;
+}
+
 static bool same_kind(const struct fold *f, const struct peak_point *a,
                       const struct peak_point *b)
 {
-    bool same = a->n_classes == b->n_classes;
+    bool same = true;
 
-    for (uint32_t i = 0; same && i < a->n_classes; i++)
-        same = whole_equal(&f->stores[a->classes[i]].row, &f->stores[b->classes[i]].row);
+    for (uint32_t k = 0; same && k < b->n_upto; k++)
+        same = whole_rows(f, a, k) == whole_rows(f, b, k);
     return same;
 }
 
-/* Records that the stores so far end with a layer holding `p`; an earlier layer of the same
- * kind can no longer be the peak, because what is held only grows. */
+/* Records that the stores so far end with a layer at which `p.whole` are whole; an earlier
+ * layer of the same kind can no longer be the peak, because what is held only grows. */
 static void add_peak(struct arena *arena, struct fold *f, struct peak_point p)
 {
-    uint32_t *upto = ARENA_NEW(arena, uint32_t, f->n_stores + 1);
     uint32_t at = f->n_peaks;
 
-    for (uint32_t i = 0; i < f->n_stores; i++)
-        upto[i] = f->stores[i].count;
-    p.upto = upto;
+    p.upto = ARENA_NEW(arena, uint32_t, f->n_stores + 1);
     p.n_upto = f->n_stores; /* classes that come later hold nothing yet */
+    for (uint32_t i = 0; i < f->n_stores; i++)
+        p.upto[i] = f->stores[i].count;
     for (uint32_t i = 0; i < f->n_peaks; i++)
         if (same_kind(f, &f->peaks[i], &p))
             at = i;
@@ -143,41 +153,73 @@ static bool *held_rows(const struct layout *l, struct slice s)
     return held;
 }
 
+struct folding { /* of a layout */
+    const struct layout *l;
+    struct fold *f;
+    const bool *held; /* [rows] */
+    uint32_t *class;  /* [rows] that are held: of their store */
+    uint32_t *last;   /* [rows] that are held: the last layer that needs them whole */
+    struct ck *ck;
+};
+
+static void fold_row(struct folding *x, uint32_t i)
+{
+    const struct cache_row *r = &x->l->rows[i];
+    struct fold *f = x->f;
+    bool mine = r->layer >= f->slice.first && r->layer < f->slice.last;
+
+    if (r->stream == STREAM_STATE) {
+        if (mine)
+            f->state_bytes =
+                ck_add(x->ck, f->state_bytes,
+                       shard_state_bytes(r, &x->l->layers[r->layer].state, f->slice.tp, x->ck));
+        f->state_layers += mine;
+        return;
+    }
+    if (mine)
+        add_read(f, x->l, r, &x->l->rows[r->source]);
+    if (!x->held[i])
+        return;
+    struct cache_row rank = row_on_rank(r, f->slice.tp);
+    x->class[i] = add_store(f, &rank);
+    x->last[i] = layout_last_reader(x->l, i);
+    f->ragged |= r->keep.ragged;
+}
+
+/* After the rows before `n`, the last of which are those of `layer`. */
+static void fold_peak(struct folding *x, uint32_t n, uint32_t layer)
+{
+    struct peak_point p = {.whole = ARENA_NEW(x->l->arena, uint32_t, x->f->n_stores + 1)};
+    bool any = false;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cache_row *r = &x->l->rows[i];
+        if (!x->held[i])
+            continue;
+        any |= r->layer == layer;
+        if (r->keep.when == KEEP_IN_LAYER && x->last[i] >= layer)
+            p.whole[x->class[i]]++;
+    }
+    if (any)
+        add_peak(x->l->arena, x->f, p);
+}
+
 void fold_layout(const struct layout *l, struct slice s, struct fold *out, struct ck *ck)
 {
     uint32_t room = l->n_rows ? l->n_rows : 1;
-    bool *held = held_rows(l, s);
+    struct folding x = {.l = l, .f = out, .held = held_rows(l, s), .ck = ck};
 
     *out = (struct fold){.slice = s};
     out->stores = ARENA_NEW(l->arena, struct store_class, room);
     out->reads = ARENA_NEW(l->arena, struct read_class, room);
     out->peaks = ARENA_NEW(l->arena, struct peak_point, room);
+    x.class = ARENA_NEW(l->arena, uint32_t, room);
+    x.last = ARENA_NEW(l->arena, uint32_t, room);
     for (uint32_t i = 0; i < l->n_rows;) {
-        struct peak_point p = {.n_classes = 0};
         uint32_t layer = l->rows[i].layer;
-        for (; i < l->n_rows && l->rows[i].layer == layer; i++) {
-            const struct cache_row *r = &l->rows[i];
-            bool mine = layer >= s.first && layer < s.last;
-            if (r->stream == STREAM_STATE) {
-                if (mine)
-                    out->state_bytes =
-                        ck_add(ck, out->state_bytes,
-                               shard_state_bytes(r, &l->layers[layer].state, s.tp, ck));
-                out->state_layers += mine;
-                continue;
-            }
-            if (mine)
-                add_read(out, l, r, &l->rows[r->source]);
-            if (!held[i])
-                continue;
-            struct cache_row rank = row_on_rank(r, s.tp);
-            uint32_t c = add_store(out, &rank);
-            out->ragged |= r->keep.ragged;
-            if (p.n_classes < 4)
-                p.classes[p.n_classes++] = c;
-        }
-        if (p.n_classes)
-            add_peak(l->arena, out, p);
+        for (; i < l->n_rows && l->rows[i].layer == layer; i++)
+            fold_row(&x, i);
+        fold_peak(&x, i, layer);
     }
 }
 
@@ -305,11 +347,11 @@ uint64_t fold_prefill_peak_bytes(const struct fold *f, uint64_t n, uint64_t bloc
                 sum = ck_add(ck, sum,
                              ck_mul(ck, at->upto[i],
                                     held_bytes(f, &f->stores[i].row, n, block_tokens, ck)));
-        for (uint32_t i = 0; i < at->n_classes; i++) {
-            const struct cache_row *r = &f->stores[at->classes[i]].row;
-            if (r->keep.when == KEEP_IN_LAYER)
-                sum = ck_add(ck, sum, whole_layer_bytes(f, r, n, ck));
-        }
+        for (uint32_t i = 0; i < at->n_upto; i++)
+            if (at->whole[i])
+                sum = ck_add(
+                    ck, sum,
+                    ck_mul(ck, at->whole[i], whole_layer_bytes(f, &f->stores[i].row, n, ck)));
         most = u64_max(most, sum);
     }
     return ck_add(ck, most, f->state_bytes);

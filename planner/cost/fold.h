@@ -25,12 +25,13 @@ struct read_class { /* rows whose queries attend, all alike */
     uint64_t early_passes; /* passes of those */
 };
 
-/* A place in the prefill where the in-layer peak may lie: the last layer of its kind. */
+/* A place in the prefill where the peak may lie: the last layer of its kind. Rows that a rule
+ * cuts inside the prefill of their layer are whole until the last layer that reads them has
+ * run. */
 struct peak_point {
-    uint32_t classes[4]; /* store classes of that layer */
-    uint32_t n_classes;
-    const uint32_t
-        *upto; /* [n_upto]: rows of each class in layers up to and including this one */
+    uint32_t *upto; /* [n_upto]: rows of each class in layers up to and including this one */
+    uint32_t
+        *whole; /* [n_upto]: of those, the ones that are still whole beside what they keep */
     uint32_t n_upto;
 };
 

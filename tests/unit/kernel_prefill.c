@@ -227,6 +227,31 @@ static void chunked(void **state)
     }
 }
 
+/* Heads of one group, 4 of 7 in a row from the third on. */
+static void among_others(void **state)
+{
+    static const struct setting o = {
+        STORE_BF16,     STORE_BF16,     64, 0, 2, 2, 4, 20, 7, .page = 16, .lse = true,
+        .slopes = true, .learned = true};
+    struct kk *k = *state;
+    struct fixture f;
+
+    build(k, &o, &f);
+    struct kk_wide w = {f.rows, 4, 7, 2, 2 * 64}, sums = {f.rows, 4, 7, 2, 4};
+    struct prefill_args a = f.a;
+    if (!kk_ran(k, prefill_run(k->d, &f.a)))
+        return;
+    a.row_heads = 7;
+    a.q = kk_spread(k, f.a.q, w);
+    a.out = kk_spread(k, NULL, w);
+    a.lse = kk_spread(k, NULL, sums);
+    kk_ok(k, prefill_run(k->d, &a));
+    kk_same_spread(k, f.a.out, a.out, w);
+    kk_same_spread(k, f.a.lse, a.lse, sums);
+    a.row_heads = 3;
+    kk_refused(k, prefill_run(k->d, &a), "prefill: a row has at least the query heads");
+}
+
 /* And is not picked. */
 static void wgmma_refuses(struct kk *k, const struct fixture *f)
 {
@@ -288,22 +313,22 @@ static void refuses(void **state)
     kk_refused(k, prefill_run(k->d, &f.a),
                "prefill: a selection of at least one token, and no window");
     f.a.chosen = NULL;
-    f.a.cap = -1;
-    kk_refused(k, prefill_run(k->d, &f.a), "prefill: the cap must not be below 0");
-    f.a.cap = 0;
     f.a.chunk_tokens = f.a.window_tokens = 8;
     kk_refused(k, prefill_run(k->d, &f.a), "prefill: a window or chunks, not both");
     f.a.chunk_tokens = f.a.window_tokens = 0;
     wgmma_refuses(k, &f);
+    f.a.cap = -1;
+    kk_refused(k, prefill_run(k->d, &f.a), "prefill: the cap must not be below 0");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(heads),       kk_reversed(heads), kk_test(lengths), kk_test(visible),
-        kk_reversed(visible), kk_test(formats),   kk_test(wgmma),   kk_reversed(wgmma_races),
-        kk_test(bent),        kk_reversed(bent),  kk_test(chosen),  kk_reversed(chosen),
-        kk_test(chunked),     kk_test(refuses),
+        kk_test(heads),    kk_reversed(heads),       kk_test(lengths),
+        kk_test(visible),  kk_reversed(visible),     kk_test(formats),
+        kk_test(wgmma),    kk_reversed(wgmma_races), kk_test(bent),
+        kk_reversed(bent), kk_test(chosen),          kk_reversed(chosen),
+        kk_test(chunked),  kk_test(refuses),         kk_test(among_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

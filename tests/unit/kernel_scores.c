@@ -13,6 +13,8 @@ struct setting {
     uint32_t chunk, stored; /* rows of the longest chunk, and what a cache holds before it */
     uint32_t queries, tail, hidden, window, sinks;
     bool add, largest;
+    float cap;
+    bool slopes;
 };
 
 enum { SEQUENCES = 2 };
@@ -21,8 +23,8 @@ struct fixture {
     struct ks s;
     struct scores_args a;
     uint32_t first[SEQUENCES + 1], *offset;
-    double *q; /* [rows][q_heads][dim] */
-    float *lse, *before;
+    double *q;                    /* [rows][q_heads][dim] */
+    float *lse, *before, *slopes; /* slopes: [q_heads], or NULL */
     uint64_t n_sums;
 };
 
@@ -71,6 +73,18 @@ static void queries(struct kk *k, const struct setting *o, struct fixture *f)
     f->a.of.q = kk_put(k, TAG_ACTIVATION, bits, 2 * n);
 }
 
+/* Those of ALiBi: a geometric sequence. */
+static void slope(struct kk *k, const struct setting *o, struct fixture *f)
+{
+    f->a.of.cap = o->cap;
+    if (!o->slopes)
+        return;
+    f->slopes = ARENA_NEW(k->a, float, o->q_heads);
+    for (uint32_t h = 0; h < o->q_heads; h++)
+        f->slopes[h] = (float)pow(2, -8.0 * (h + 1) / o->q_heads);
+    f->a.of.slopes = kk_put(k, TAG_TABLES, f->slopes, 4 * o->q_heads);
+}
+
 static uint32_t offset_of(const struct fixture *f, uint32_t sequence, uint32_t head)
 {
     return f->offset[f->s.c.ragged ? sequence * f->s.c.heads + head : sequence];
@@ -85,7 +99,8 @@ static bool sees(const struct setting *o, int64_t position, int64_t token)
     return !o->window || token >= end - o->window || token < o->sinks;
 }
 
-/* exp(scale q . k) of query head h of row i of a chunk, or 0. */
+/* exp(scale q . k), as the model has it capped and sloped, of query head h of row i of a chunk,
+ * or 0. */
 static double weight(const struct fixture *f, const struct setting *o, const uint32_t *at,
                      uint32_t token)
 {
@@ -98,7 +113,10 @@ static double weight(const struct fixture *f, const struct setting *o, const uin
     q = f->q + ((uint64_t)(f->first[sequence] + i) * o->q_heads + h) * o->dim;
     for (uint32_t d = 0; d < o->dim; d++) /* groups are decoded to bf16 */
         dot += q[d] * (store_bits(o->store) < 8 ? ks_round_bf16(x[d]) : x[d]);
-    return exp((double)f->a.of.scale * dot);
+    dot *= (double)f->a.of.scale;
+    if (o->cap > 0)
+        dot = (double)o->cap * tanh(dot / (double)o->cap);
+    return exp(dot + (f->slopes ? (double)f->slopes[h] * token : 0));
 }
 
 static double total(const struct fixture *f, const struct setting *o, const uint32_t *at)
@@ -199,12 +217,32 @@ static void tallied(struct kk *k, const struct setting *o, struct fixture *f)
     kk_tally(k, &want);
 }
 
+/* The same scores of queries that stand among those of other groups. */
+static void among_others(struct kk *k, const struct setting *o, struct fixture *f)
+{
+    struct kk_wide w = {f->first[SEQUENCES], o->q_heads, o->q_heads + 3, 2, 2 * o->dim};
+    struct kk_wide one = {w.rows, w.heads, w.all, w.first, 4};
+    float *got = ARENA_NEW(k->a, float, f->n_sums), *want = ARENA_NEW(k->a, float, f->n_sums);
+
+    kk_get(k, want, f->a.sums, f->n_sums * 4);
+    f->a.of.q = kk_spread(k, f->a.of.q, w);
+    f->a.of.lse = kk_spread(k, f->a.of.lse, one);
+    f->a.of.row_heads = w.all;
+    f->a.sums = kk_new(k, TAG_WORK, f->n_sums * 4);
+    if (o->add)
+        kk_ok(k, device_upload(k->d, f->a.sums, f->before, f->n_sums * 4));
+    kk_ok(k, scores_run(k->d, &f->a));
+    kk_get(k, got, f->a.sums, f->n_sums * 4);
+    assert_memory_equal(got, want, f->n_sums * 4);
+}
+
 static void scores_case(struct kk *k, const struct setting *o)
 {
     struct fixture f;
 
     fill(k, o, &f);
     queries(k, o, &f);
+    slope(k, o, &f);
     f.a.of.c = f.s.c;
     f.a.of.first = kk_put(k, TAG_TABLES, f.first, sizeof f.first);
     f.a.of.offset = kk_put(k, TAG_TABLES, f.offset, ks_lengths(&f.s) * 4);
@@ -232,27 +270,32 @@ static void scores_case(struct kk *k, const struct setting *o)
         return;
     check(k, o, &f);
     tallied(k, o, &f);
+    among_others(k, o, &f);
 }
 
 /* clang-format off */
 static const struct setting all[] = {
     /* store, dim, group, residual, heads, q_heads, page, ragged, scaled, chunk, stored,
      * queries, tail, hidden, window, sinks, add, largest */
-    {STORE_BF16, 128, 0, 0,   2, 8, 16, false, false,  70, 0,    8, 8, 0, 0, 0,   false, false},
-    {STORE_FP16, 64, 0, 0,    2, 4, 16, false, false, 150, 0,    32, 32, 0, 0, 0, false, true},
-    {STORE_FP16, 128, 0, 0,   1, 2, 16, false, false, 40, 0,     16, 16, 0, 0, 0, false, true},
-    {STORE_FP16, 256, 0, 0,   1, 1, 16, false, false, 20, 0,     16, 16, 0, 0, 0, false, true},
-    {STORE_BF16, 64, 0, 0,    1, 2, 16, false, false, 180, 0,    0, 0, 0, 0, 0,   false, false},
-    {STORE_BF16, 80, 0, 0,    2, 2, 16, true, false,   1, 150,   1, 0, 0, 0, 0,   true, false},
-    {STORE_BF16, 256, 0, 0,   1, 3, 16, false, false,  20, 50,   0, 3, 1, 0, 0,   true, false},
-    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 200, 150,  40, 0, 0, 30, 4, false, false},
-    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 100, 170,  0, 0, 1, 30, 0,  true, false},
-    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 200, 100,  0, 0, 0, 30, 0,  false, false},
-    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false,  98, 38,   0, 0, 0, 0, 0,   false, false},
-    {STORE_FP8, 128, 0, 0,    2, 2, 16, false, true,   30, 20,   16, 16, 0, 0, 0, false, false},
-    {STORE_INT8, 64, 0, 0,    1, 2, 16, true, false,   40, 0,    8, 8, 0, 0, 0,   false, false},
-    {STORE_INT4, 128, 32, 0,  1, 2, 16, false, false,  40, 0,    8, 8, 0, 0, 0,   false, false},
-    {STORE_KIVI4, 64, 16, 32, 1, 2, 16, false, false,  70, 0,    8, 8, 0, 0, 0,   false, false},
+    {STORE_BF16, 128, 0, 0,   2, 8, 16, false, false,  70, 0,    8, 8, 0, 0, 0,   false, .largest = false},
+    {STORE_FP16, 64, 0, 0,    2, 4, 16, false, false, 150, 0,    32, 32, 0, 0, 0, false, .largest = true},
+    {STORE_FP16, 128, 0, 0,   1, 2, 16, false, false, 40, 0,     16, 16, 0, 0, 0, false, .largest = true},
+    {STORE_FP16, 256, 0, 0,   1, 1, 16, false, false, 20, 0,     16, 16, 0, 0, 0, false, .largest = true},
+    {STORE_BF16, 64, 0, 0,    1, 2, 16, false, false, 180, 0,    0, 0, 0, 0, 0,   false, .largest = false},
+    {STORE_BF16, 80, 0, 0,    2, 2, 16, true, false,   1, 150,   1, 0, 0, 0, 0,   true, .largest = false},
+    {STORE_BF16, 256, 0, 0,   1, 3, 16, false, false,  20, 50,   0, 3, 1, 0, 0,   true, .largest = false},
+    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 200, 150,  40, 0, 0, 30, 4, false, .largest = false},
+    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 100, 170,  0, 0, 1, 30, 0,  true, .largest = false},
+    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false, 200, 100,  0, 0, 0, 30, 0,  false, .largest = false},
+    {STORE_BF16, 64, 0, 0,    1, 1, 16, false, false,  98, 38,   0, 0, 0, 0, 0,   false, .largest = false},
+    {STORE_FP8, 128, 0, 0,    2, 2, 16, false, true,   30, 20,   16, 16, 0, 0, 0, false, .largest = false},
+    {STORE_INT8, 64, 0, 0,    1, 2, 16, true, false,   40, 0,    8, 8, 0, 0, 0,   false, .largest = false},
+    {STORE_INT4, 128, 32, 0,  1, 2, 16, false, false,  40, 0,    8, 8, 0, 0, 0,   false, .largest = false},
+    {STORE_KIVI4, 64, 16, 32, 1, 2, 16, false, false,  70, 0,    8, 8, 0, 0, 0,   false, .largest = false},
+    {STORE_BF16, 64, 0, 0,    2, 4, 16, false, false,  70, 9,    0, 0, 0, 0, 0,   true, false, .cap = 2},
+    {STORE_BF16, 64, 0, 0,    1, 3, 16, false, false,  70, 0,    40, 8, 0, 0, 0,  false, true, .slopes = true},
+    {STORE_INT8, 128, 0, 0,   1, 2, 16, false, true,   40, 0,    8, 8, 1, 0, 0,   false, false,
+     .cap = 5, .slopes = true},
 };
 /* clang-format on */
 
@@ -265,7 +308,8 @@ static void scores(void **state)
 static void scores_few(void **state)
 {
     scores_case(*state, &all[0]);
-    scores_case(*state, &all[3]);
+    scores_case(*state, &all[5]);
+    scores_case(*state, &all[16]);
 }
 
 /* torch.nn.functional avg_pool1d and max_pool1d with padding size / 2 and stride 1: the mean
@@ -280,8 +324,15 @@ static double pooled(const float *x, int n, int i, int size, bool largest)
     return out;
 }
 
-static void pool_case(struct kk *k, uint32_t size, bool largest, bool together)
+struct pool_setting {
+    uint32_t size;
+    bool largest, together, by_age;
+};
+
+static void pool_case(struct kk *k, struct pool_setting o)
 {
+    uint32_t size = o.size;
+    bool largest = o.largest, together = o.together;
     enum { HEADS = 3, WIDTH = 300, LISTS = SEQUENCES * HEADS };
     uint32_t count[LISTS] = {300, 7, 1, 290, 0, 2};
     float *x = ARENA_NEW(k->a, float, LISTS *WIDTH),
@@ -291,6 +342,7 @@ static void pool_case(struct kk *k, uint32_t size, bool largest, bool together)
                           .width = WIDTH,
                           .size = size,
                           .largest = largest,
+                          .by_age = o.by_age,
                           .together = together};
     struct tally seen, want = {.launches = 1};
 
@@ -311,6 +363,7 @@ static void pool_case(struct kk *k, uint32_t size, bool largest, bool together)
             double sum = together ? 0 : pooled(x + l * WIDTH, n, i, (int)size, largest);
             for (uint32_t h = 0; together && h < HEADS; h++)
                 sum += pooled(x + (l / HEADS * HEADS + h) * WIDTH, n, i, (int)size, largest);
+            sum /= o.by_age ? n - i : 1;
             if (i >= n)
                 assert_true(isinf(got[l * WIDTH + (uint32_t)i]) &&
                             got[l * WIDTH + (uint32_t)i] < 0);
@@ -326,11 +379,18 @@ static void pool_case(struct kk *k, uint32_t size, bool largest, bool together)
 
 static void pool(void **state)
 {
-    pool_case(*state, 1, false, false);
-    pool_case(*state, 5, false, false);
-    pool_case(*state, 7, true, false);
-    pool_case(*state, 1, false, true);
-    pool_case(*state, 3, true, true);
+    static const struct pool_setting cases[] = {
+        {.size = 1},
+        {.size = 5},
+        {.size = 7, .largest = true},
+        {.size = 1, .together = true},
+        {.size = 3, .largest = true, .together = true},
+        {.size = 1, .by_age = true},
+        {.size = 1, .by_age = true, .together = true},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        pool_case(*state, cases[i]);
 }
 
 /* The global top-k of a layer, head by head, as the release does it: flatten, sort, divide. */
@@ -430,6 +490,9 @@ static void refuses(void **state)
                "scores: needs the log-sum-exp of the queries, and at least one place");
     s.of.lse = kk_new(k, TAG_ACTIVATION, 256);
     s.width = 1;
+    s.of.cap = -1;
+    kk_refused(k, scores_run(k->d, &s), "scores: the cap must not be below 0");
+    s.of.cap = 0;
     s.of.c.heads = 65536;
     s.of.q_heads = 65536;
     kk_refused(k, scores_run(k->d, &s), "scores: at most 65535 heads");
@@ -440,7 +503,13 @@ static void refuses(void **state)
                "pool: 1 to 65535 sequences and heads, and at least one place");
     p.width = 1;
     kk_refused(k, pool_run(k->d, &p), "pool: an odd number of places");
+    p.size = 3;
+    p.by_age = true;
+    kk_refused(k, pool_run(k->d, &p), "pool: by age: one place at a time");
     p.size = 1;
+    p.largest = true;
+    kk_refused(k, pool_run(k->d, &p), "pool: by age: one place at a time");
+    p.by_age = false;
     kk_refused(k, pool_run(k->d, &p), "pool: not in place");
     kk_refused(k, budget_run(k->d, &b),
                "budget: at least one sequence and place, 1 to 1024 heads");

@@ -307,11 +307,19 @@ static void quest(void **state)
     struct layout *l = kc_layout(k, kc_model(k->a, 4, 8, 8, 64));
     struct extra_cost e = extra_of(k, l, "{scheme: quest, budget: 1000}", 10000, 0);
     kt_u64(row_attended_tokens(&l->rows[1], &l->rows[1], 10000, 0), 10001);
-    kt_u64(row_attended_tokens(&l->rows[2], &l->rows[2], 10000, 0), 992); /* 62 pages of 16 */
-    /* 625 pages in 40 pages: 640 rows of 2048 bytes a layer; two layers read them */
+    kt_u64(row_attended_tokens(&l->rows[2], &l->rows[2], 10000, 0), 977);
+    /* 61 pages of 16 and the newest, which has one; 625 pages in 40 pages: 640 rows of 2048
+     * bytes a layer; two layers read those of all pages but the newest */
     kt_u64(e.persistent_bytes, 4 * 640 * 2048);
-    kt_u64(e.decode_read_bytes, 2 * 640 * 2048);
+    kt_u64(e.decode_read_bytes, 2 * 625 * 2048);
+    kt_u64(e.decode_write_bytes, 4 * 2048);
     kt_rel(e.decode_flop, 2 * 4.0 * 8 * 64 * 625, 0);
+    kt_u64(row_attended_tokens(&l->rows[2], &l->rows[2], 10015, 0), 61 * 16 + 16);
+    kt_u64(row_attended_tokens(&l->rows[2], &l->rows[2], 990, 0), 991); /* all 62 pages */
+    kt_u64(row_attended_tokens(&l->rows[2], &l->rows[2], 992, 0), 61 * 16 + 1);
+    e = extra_of(k, l, "{scheme: quest, budget: 1000}", 991, 0);
+    kt_u64(e.decode_read_bytes, 0); /* nothing to choose */
+    kt_rel(e.decode_flop, 0, 0);
     kc_apply(k, l, AXIS_RETENTION, "{scheme: quest, budget: 16}");
     kc_refused(k, l, AXIS_RETENTION, "{scheme: quest, budget: 8}",
                "quest: a budget of 8 is less than a page of 16");

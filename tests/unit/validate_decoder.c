@@ -350,22 +350,40 @@ static void refused(void **state)
         {"model: {layers: 4, " MODEL
          "}\nhardware: {memory: 1GiB, count: 2}\nparallel: {pp: 2}\n",
          "one rank of tensor parallelism is run, no pipeline, context or expert split"},
-        {GQA "cache: {eviction: {scheme: chunkkv, compression_ratio: 0.5}}\n",
-         "no kernels run this retention scheme"},
-        {GQA "cache: {eviction: {scheme: h2o, mode: flexgen, heavy_ratio: 0.2}}\n",
-         "no kernels run this retention scheme"},
-        {GQA "cache: {eviction: {scheme: quest, page: 8, budget: 16}}\n",
-         "no decoder reads a selection of pages"},
-        {GQA "cache: {eviction: {scheme: duoattention, full_heads: 3, sinks: 2, recent: 9}}\n",
-         "layers with several groups of heads are not run"},
+        {GQA "cache: {eviction: {scheme: think, ratio: 0.5, recent: 8}}\n",
+         "no kernel reads keys of two widths"},
+        {GQA "cache: {eviction: {scheme: cake, capacity: 16, window: 4}}\n",
+         "no kernel has the variance of what queries look at, by which CAKE ranks"},
+        {GQA "cache: {eviction: {scheme: expected-attention, compression_ratio: 0.5}}\n",
+         "no kernel has the covariance of queries, by which it ranks"},
+        {GQA "cache: {eviction: {scheme: quest, page: 8, budget: 16}, format: {scheme: kivi4, "
+             "group: 16, residual: 16}}\n",
+         "pages of KIVI cannot be picked, its groups of tokens share scales"},
+        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: quest, page: 4, budget: 8}}\n",
+         "pages of a sliding window are not picked"},
+        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: adakv, capacity: 9, window: 3}}\n",
+         "heads that keep different numbers of rows of a sliding window are not run"},
+        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: decoding-press, interval: 2, target: 9}}\n",
+         "a rule that cuts now and then, on top of a sliding window, is not run"},
+        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
+         "cache: {format: {scheme: kivi4, group: 16, residual: 16}}\n",
+         "no kernel keeps a window of KIVI"},
+        {"model: {layers: 4, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 8, "
+         "kv_heads: 4, head_dim: 16}\nhardware: {memory: 1GiB, count: 2}\nparallel: {tp: 2}\n"
+         "cache: {eviction: {scheme: duoattention, full_heads: 4, sinks: 2, recent: 9}}\n",
+         "tensor parallelism does not divide these groups of heads"},
         {GQA "cache: {format: q8_0}\n", "no kernel has this storage format"},
         {GQA "cache: {k: fp16, v: fp8_e4m3}\n", "fp16 is for K and V together"},
-        {"model: {layers: 4, window: 12, " MODEL "}\n" REST
-         "cache: {eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
-         "a retention rule on top of a sliding window is not run"},
         {"model: {layers: 4, " MODEL "}\n" REST
-         "cache: {eviction: {scheme: h2o, heavy: 4, recent: 4}, sharing: {scheme: lckv, warmup: 2}}\n",
-         "a cache that drops rows in decode under a masked diagonal is not run"},
+         "cache: {eviction: {scheme: tova, capacity: 9}, sharing: {scheme: lckv, warmup: 2}}\n",
+         "a rule that ranks the newest row, which a masked diagonal hides, is not run"},
+        {"model: {layers: 4, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: h2o, heavy: 9, recent: 0}, sharing: {scheme: lckv, warmup: "
+         "2}}\n",
+         "a rule that ranks the newest row, which a masked diagonal hides, is not run"},
         {"model: {layers: 4, output_gate: true, v_head_dim: 32, " MODEL "}\n" REST,
          "gates and shared projections are for K and V of one width"},
         {"model: {layers: 4, output_gate: true, head_gate: true, " MODEL "}\n" REST,
@@ -380,19 +398,25 @@ static void refused(void **state)
          "layers with other windows than their source's are not run"},
         {"model: {layers: 2, layer_types: [a, b], layer_kinds: {a: {mixer: full}, b: {mixer: sliding, window: 5}}, " MODEL
          "}\n" REST
-         "cache: {sharing: {map: [1, 1]}, eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
-         "a window over a cache that a rule has pruned is not run"},
+         "cache: {sharing: {map: [1, 1]}, eviction: {scheme: h2o, heavy: 9, recent: 3}}\n",
+         "a window over rows that a rule has put out of order is not run"},
         {"model: {layers: 2, force_no_diagonal: true, window: 9, " MODEL "}\n" REST
          "cache: {sharing: {map: [1, 1]}}\n",
-         "a window below under a masked diagonal is not run"},
+         "a window under a masked diagonal needs a row more than its tokens"},
         {"model: {layers: 2, hidden_size: 64, layer_types: [a, b], layer_kinds: {a: {moe: {experts: 4, top_k: 2, intermediate_size: 32}}, b: {moe: {experts: 8, top_k: 2, intermediate_size: 32}}}, " HEAD
          "}\n" REST,
          "layers with other numbers of experts are not run"},
         {"model: {layers: 4, alibi: true, window: 9, " MODEL "}\n" REST,
-         "slopes along the tokens of a window are not run"},
-        {"model: {layers: 4, score_cap: 50, " MODEL "}\n" REST
+         "slopes along rows that do not stand in the order of their tokens are not run"},
+        {"model: {layers: 4, alibi: true, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: streamingllm, sinks: 2, recent: 9}}\n",
+         "slopes along rows that do not stand in the order of their tokens are not run"},
+        {"model: {layers: 4, alibi: true, " MODEL "}\n" REST
+         "cache: {eviction: {scheme: quest, page: 8, budget: 16}}\n",
+         "slopes along pages that were picked are not run"},
+        {"model: {layers: 4, mixer: chunked, window: 16, " MODEL "}\n" REST
          "cache: {eviction: {scheme: snapkv, capacity: 9, window: 3}}\n",
-         "no kernel ranks rows by scores that are capped or sloped"},
+         "a retention rule on top of attention in chunks is not run"},
         {"model: {layers: 4, norms_per_layer: 3, " MODEL "}\n" REST,
          "no rule says where so many norms of a block stand"},
         {"model: {layers: 4, final_norms: 2, " MODEL "}\n" REST, "one norm at the end"},
@@ -467,6 +491,12 @@ static void settings(void **state)
     struct decoder_setting s = setting();
     kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x),
                    "more tokens than the model has learned positions for");
+    kp_free(p);
+    p = kp_build(GQA "cache: {eviction: {scheme: chunkkv, chunk: 20}}\n");
+    kk_unsupported(k,
+                   decoder_open(k->d, &p->problem,
+                                &(struct decoder_setting){.sequences = 1, .prompt = 37}, &x),
+                   "the last chunk of this prompt is cut short; the planner takes a whole one");
     kp_free(p);
 }
 

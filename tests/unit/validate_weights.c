@@ -1,7 +1,7 @@
 /* validate_weights: the decoder with weights in every format of the planner's table that it
  * multiplies: logits against the plain decoder in double precision, every byte that the planner
  * counts there and read, and what is refused. */
-#include "tests/kvdecoder.h"
+#include "tests/kvkeep.h"
 #include "tests/kvplan.h"
 #include "validate/decoder.h"
 #include "validate/run.h"

@@ -35,6 +35,14 @@ static uint64_t window_of(const struct decode_case *x)
     return r->window_tokens;
 }
 
+/* Places that are free in the newest of the pages that a reader selects. */
+static uint64_t unused(const struct cache_row *r, uint64_t length)
+{
+    uint64_t page = r->select_page_tokens ? r->select_page_tokens : 1;
+
+    return length % page ? page - length % page : 0;
+}
+
 /* The new token's row is in its own layer's cache, but not yet in that of a layer above. A
  * selection of pages is a table of those pages alone. */
 static void lengths(struct decode_case *x)
@@ -45,7 +53,7 @@ static void lengths(struct decode_case *x)
     x->stored = row_stored_tokens(&x->c->source, s->prompt, s->decoded);
     x->length = x->stored + (r->diagonal_masked ? 0 : 1);
     if (r->select_tokens && r->stream == STREAM_KV && x->length > r->select_tokens)
-        x->length = r->select_tokens;
+        x->length = r->select_tokens - unused(r, x->length);
 }
 
 static struct finding like(const struct decode_case *x, const char *what,
@@ -69,6 +77,10 @@ static const char *refuses(const struct decode_case *x)
         bad = "more tokens than are tried on the CPU";
     if (!bad && *x->rows && *x->rows + x->length * source->stored_heads > ROWS_MAX)
         bad = "enough was run of this spec; the other classes differ in what they keep";
+    if (!bad && x->c->reader.window_tokens && source->keep.ragged)
+        bad = "heads that keep different numbers of rows of a sliding window are not run";
+    if (!bad && x->c->reader.window_tokens && x->c->reader.select_page_tokens)
+        bad = "pages of a sliding window are not picked";
     if (!bad && full && x->length > window_of(x) && window_of(x))
         bad = "no kernel keeps a window of KIVI";
     return bad;

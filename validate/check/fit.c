@@ -194,7 +194,6 @@ static void take_load(struct fit_case *x)
 {
     const struct workload *w = &x->p->workload;
     bool cpu = x->in->info.is_cpu;
-    struct ck ck = {0};
 
     x->weights_bytes = x->p->spec->given.weights_bytes != UINT64_MAX
                            ? x->p->spec->given.weights_bytes
@@ -210,18 +209,17 @@ static void take_load(struct fit_case *x)
     if (x->in->limit_bytes)
         x->room_bytes = u64_min(x->room_bytes, x->in->limit_bytes);
     else if (cpu) /* half a sequence more than some */
-        x->room_bytes = total_bytes(x, CPU_SEQUENCES) + cache_bytes(x, 1, &ck) / 2;
+        x->room_bytes = total_bytes(x, CPU_SEQUENCES) +
+                        (total_bytes(x, CPU_SEQUENCES + 1) - total_bytes(x, CPU_SEQUENCES)) / 2;
 }
 
-/* Whether a source is cut or packed inside a prefill while other layers read it. */
-static bool shared_and_cut(const struct layout *l)
+/* A tail of KIVI is allocated whole; what a rule leaves may fill less of it. */
+static bool tail_is_cut(const struct layout *l)
 {
-    for (uint32_t i = 0; i < l->n_rows; i++) {
-        const struct cache_row *r = &l->rows[i];
-        if (r->readers > 1 &&
-            (r->keep.when == KEEP_IN_LAYER || r->k_format.residual != RESIDUAL_NONE))
+    for (uint32_t i = 0; i < l->n_rows; i++)
+        if (l->rows[i].readers && l->rows[i].keep.prompt &&
+            l->rows[i].k_format.residual != RESIDUAL_NONE)
             return true;
-    }
     return false;
 }
 
@@ -248,8 +246,8 @@ static const char *refuses(const struct problem *p)
         return "nothing is kept in host memory here";
     if (p->engine->need)
         return "the engine lays a cache out in its own way, the decoder in pages";
-    if (shared_and_cut(&p->layout))
-        return "the planner packs a shared cache before its readers have run, the decoder after";
+    if (tail_is_cut(&p->layout))
+        return "the decoder allocates KIVI's tail whole, of which a rule may leave less";
     return NULL;
 }
 

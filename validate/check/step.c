@@ -180,6 +180,34 @@ static void compare_attention(struct step_case *x, uint64_t read, uint64_t flop)
     (void)finding_equal(x->out, products, flop, got->useful_flop);
 }
 
+static bool picks_pages(const struct layout *l)
+{
+    for (uint32_t i = 0; i < l->n_rows; i++)
+        if (l->rows[i].select_page_tokens)
+            return true;
+    return false;
+}
+
+/* What Quest reads, writes and computes besides: the bounds of its pages. */
+static void compare_scheme(struct step_case *x)
+{
+    const struct problem *p = x->in->subject->problem;
+    const struct op_count *got = &x->ops[OP_SCHEME];
+    struct phase ph = {x->set.prompt, x->decoded};
+    uint64_t n = x->set.sequences;
+    struct extra_cost e;
+
+    scheme_costs(p->uses, p->n_uses, &p->layout, &ph, &e);
+    if (!picks_pages(&p->layout) || p->parallel.tp > 1)
+        return;
+    (void)finding_equal(x->out, like(x, "scheme: bytes read", QUANTITY_BYTES),
+                        n * e.decode_read_bytes, got->state_read);
+    (void)finding_equal(x->out, like(x, "scheme: bytes written", QUANTITY_BYTES),
+                        n * e.decode_write_bytes, got->state_written);
+    (void)finding_equal(x->out, like(x, "scheme: products", QUANTITY_FLOP),
+                        n * (uint64_t)e.decode_flop, got->useful_flop);
+}
+
 /* Every state is read and written whole. */
 static void compare_states(const struct step_case *x)
 {
@@ -211,6 +239,7 @@ static void compare(struct step_case *x)
     else if (f->n_stores)
         (void)finding_equal(x->out, append, written, x->ops[OP_OTHER].kv_written);
     compare_products(x, &t, weights);
+    compare_scheme(x);
     compare_rows(x);
 }
 

@@ -56,6 +56,7 @@ static bool apply(const struct scheme_use *use, struct layout *lay, struct diag 
     struct keep keep_all = {.params = p};
     struct keep streaming = {.prompt = keep_cap_prompt,
                              .decode = keep_cap_decode,
+                             .peak = keep_cap_peak, /* a step attends over its own token too */
                              .when = KEEP_IN_LAYER,
                              .params = p,
                              .fixed = p->sinks + p->recent};

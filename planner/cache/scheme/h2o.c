@@ -77,6 +77,15 @@ static uint64_t flexgen_decode(const struct keep *k, uint64_t n, uint64_t decode
     return flexgen_prompt(k, n) + decoded;
 }
 
+/* A step attends over the new row too before one goes. */
+static uint64_t flexgen_peak(const struct keep *k, uint64_t n, uint64_t decoded)
+{
+    const struct params *p = k->params;
+    uint64_t after = flexgen_decode(k, n, decoded);
+
+    return p->hh_all && decoded ? u64_min(n + decoded, after + 1) : after;
+}
+
 static bool check(const struct scheme_use *use, struct diag *d)
 {
     const struct params *p = use->params;
@@ -106,6 +115,7 @@ static struct keep rule_of(const struct params *p)
     } else if (p->mode == MODE_FLEXGEN) {
         rule.prompt = flexgen_prompt;
         rule.decode = flexgen_decode;
+        rule.peak = flexgen_peak;
     } else if (p->mode == MODE_DROP) {
         rule.prompt = drop_prompt;
         rule.decode = drop_decode;

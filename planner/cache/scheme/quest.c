@@ -32,12 +32,20 @@ static bool apply(const struct scheme_use *use, struct layout *lay, struct diag 
     for (uint32_t i = 0; i < lay->n_rows; i++) {
         if (lay->rows[i].stream != STREAM_KV)
             continue;
-        if (seen++ >= p->dense_layers)
-            lay->rows[i].select_tokens = p->budget / p->page * p->page;
+        if (seen++ < p->dense_layers)
+            continue;
+        lay->rows[i].select_tokens = p->budget / p->page * p->page;
+        lay->rows[i].select_page_tokens = p->page;
     }
     if (p->layout == LAYOUT_QUERY_HEAD)
         keep_query_heads(use, lay, &o, 0, d);
     return true;
+}
+
+/* The smallest and largest key of that many pages. */
+static uint64_t bounds_bytes(const struct cache_row *r, uint64_t pages, struct ck *ck)
+{
+    return ck_prod(ck, pages, r->stored_heads, r->k_dim, 2 * (uint64_t)r->k_format.full_bytes);
 }
 
 /* Metadata rows: one a page, themselves in pages. source: mit-han-lab/Quest@01c1623
@@ -46,8 +54,36 @@ static uint64_t metadata_bytes(const struct params *p, const struct cache_row *r
                                uint64_t tokens, struct ck *ck)
 {
     uint64_t pages = ck_ceil_div(tokens, p->page);
-    uint64_t rows = ck_mul(ck, ck_ceil_div(pages, p->page), p->page);
-    return ck_prod(ck, rows, r->stored_heads, r->k_dim, 2 * (uint64_t)r->k_format.full_bytes);
+
+    return bounds_bytes(r, ck_mul(ck, ck_ceil_div(pages, p->page), p->page), ck);
+}
+
+/* A step brings the bounds of the newest page up to date. */
+static void add_store(const struct params *p, const struct cache_row *r, const struct phase *ph,
+                      struct extra_cost *out, struct ck *ck)
+{
+    uint64_t tokens = row_stored_tokens(r, ph->prompt, ph->decoded);
+
+    out->persistent_bytes = ck_add(ck, out->persistent_bytes, metadata_bytes(p, r, tokens, ck));
+    out->decode_write_bytes = ck_add(ck, out->decode_write_bytes, bounds_bytes(r, 1, ck));
+}
+
+/* Every query head against both bounds of every page but the newest, which is read anyway;
+ * nothing where all pages are. source: mit-han-lab/Quest@01c1623 controller.py,
+ * need_estimate */
+static void add_estimate(const struct params *p, const struct cache_row *r,
+                         const struct cache_row *source, const struct phase *ph,
+                         struct extra_cost *out, struct ck *ck)
+{
+    uint64_t keys =
+        row_stored_tokens(source, ph->prompt, ph->decoded) + (r->diagonal_masked ? 0 : 1);
+    uint64_t pages = ck_ceil_div(keys, p->page);
+
+    if (pages <= r->select_tokens / p->page)
+        return;
+    out->decode_flop += 4.0 * r->q_heads * r->k_dim * (double)(pages - 1);
+    out->decode_read_bytes =
+        ck_add(ck, out->decode_read_bytes, bounds_bytes(source, pages - 1, ck));
 }
 
 static void extra(const struct scheme_use *use, const struct layout *lay,
@@ -57,20 +93,13 @@ static void extra(const struct scheme_use *use, const struct layout *lay,
     struct ck ck = {0};
 
     for (uint32_t i = 0; i < lay->n_rows; i++) {
-        const struct cache_row *r = &lay->rows[i], *s = &lay->rows[r->source];
-        uint64_t tokens = row_stored_tokens(s, ph->prompt, ph->decoded);
+        const struct cache_row *r = &lay->rows[i];
         if (r->stream != STREAM_KV)
             continue;
         if (r->readers)
-            out->persistent_bytes = ck_add(
-                &ck, out->persistent_bytes,
-                metadata_bytes(p, r, row_stored_tokens(r, ph->prompt, ph->decoded), &ck));
-        if (!r->select_tokens)
-            continue;
-        /* every query head against both bounds of every page */
-        out->decode_flop += 4.0 * r->q_heads * r->k_dim * (double)ck_ceil_div(tokens, p->page);
-        out->decode_read_bytes =
-            ck_add(&ck, out->decode_read_bytes, metadata_bytes(p, s, tokens, &ck));
+            add_store(p, r, ph, out, &ck);
+        if (r->select_tokens)
+            add_estimate(p, r, &lay->rows[r->source], ph, out, &ck);
     }
 }
 

@@ -1,0 +1,269 @@
+/* The retention rules of the plain decoder (kvdecoder.h), written from the papers: which rows a
+ * head keeps of a prompt, and which a step sees. */
+#ifndef KVBUDGET_TESTS_KVKEEP_H
+#define KVBUDGET_TESTS_KVKEEP_H
+
+#include "tests/kvdecoder.h"
+
+static inline void kd_keep_list(struct kd *d, struct kd_layer *y, uint32_t head,
+                                const double *score, uint32_t n)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t better = 0;
+        for (uint32_t j = 0; j < n; j++)
+            better += score[j] > score[i] || (score[j] == score[i] && j < i);
+        if (better >= d->rule.keep)
+            continue;
+        memmove(kd_row(d, y->keys, head, kept), kd_row(d, y->keys, head, i),
+                d->dim * sizeof(double));
+        memmove(kd_row(d, y->values, head, kept), kd_row(d, y->values, head, i),
+                d->dim * sizeof(double));
+        kept++;
+    }
+}
+
+/* Sums of what the last queries look at, averaged over 5 neighbours; the window itself stays.
+ */
+static inline void kd_snapkv(const struct kd *d, const struct kd_layer *y, uint32_t head,
+                             const double *all_q, uint32_t n, double *score)
+{
+    uint32_t group = d->heads / d->kv_heads, old = n - d->rule.window;
+    double sums[512] = {0}, p[512];
+
+    for (uint32_t r = old; r < n; r++)
+        for (uint32_t g = 0; g < group; g++) {
+            const double *q = all_q + r * d->heads * d->dim;
+            uint32_t from = y->window && r + 1 > y->window ? r + 1 - y->window : 0;
+            kd_softmax(d, y, y->sinks, q, head * group + g, from, r + 1, p);
+            for (uint32_t j = from; j < old; j++)
+                sums[j] += p[j];
+        }
+    uint32_t from = y->window && n > y->window ? n - y->window : 0;
+    for (uint32_t j = 0; j < n; j++) {
+        score[j] = j < from ? -1 : j < old ? 0 : 1e9;
+        for (uint32_t k = j < from + 2 ? from : j - 2;
+             j >= from && j < old && k <= j + 2 && k < old; k++)
+            score[j] += sums[k] / 5;
+    }
+}
+
+static inline void kd_mean(const struct kd *d, const struct kd_layer *y, uint32_t head,
+                           uint32_t n, double *score)
+{
+    uint32_t group = d->heads / d->kv_heads;
+    double p[512];
+
+    memset(score, 0, n * sizeof *score);
+    for (uint32_t r = 0; r < n; r++)
+        for (uint32_t g = 0; g < group; g++) {
+            kd_softmax(d, y, y->sinks, y->all_q + r * d->heads * d->dim, head * group + g, 0,
+                       r + 1, p);
+            for (uint32_t j = 0; j <= r; j++)
+                score[j] += p[j] / (n - j);
+        }
+}
+
+static inline uint32_t kd_better(const double *score, uint32_t n, uint32_t i)
+{
+    uint32_t better = 0;
+
+    for (uint32_t j = 0; j < n; j++)
+        better += score[j] > score[i] || (score[j] == score[i] && j < i);
+    return better;
+}
+
+/* A fifth of the budget is each head's, the rest goes to the best rows of all heads. */
+static inline void kd_adakv(struct kd *d, struct kd_layer *y, const double *all_q, uint32_t n)
+{
+    uint32_t old = n - d->rule.window, base = d->rule.keep - d->rule.window;
+    double score[512], all[512];
+
+    assert_true(d->kv_heads * old <= 512);
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        kd_snapkv(d, y, h, all_q, n, score);
+        memcpy(all + h * old, score, old * sizeof *all);
+    }
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        uint32_t chosen = 0, keep;
+        for (uint32_t j = 0; j < old; j++)
+            chosen += kd_better(all, d->kv_heads * old, h * old + j) < d->kv_heads * base;
+        keep = (uint32_t)nearbyint(chosen * 0.8 + floor(base * 0.2));
+        for (uint32_t j = 0; j < old; j++)
+            y->gone[h * d->room + j] = kd_better(all + h * old, old, j) >= keep;
+    }
+}
+
+/* Each head its own number of the rows that the window looks at most. */
+static inline void kd_headkv(struct kd *d, struct kd_layer *y, uint32_t layer, uint32_t n)
+{
+    uint32_t old = n - d->rule.window;
+    double score[512];
+
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        uint32_t keep = d->rule.given[layer * d->kv_heads + h] - d->rule.window;
+        kd_snapkv(d, y, h, y->all_q, n, score);
+        for (uint32_t j = 0; j < old; j++)
+            y->gone[h * d->room + j] = kd_better(score, old, j) >= keep;
+    }
+}
+
+/* How little a key points where the keys of its head do on the whole. */
+static inline void kd_keydiff(struct kd *d, struct kd_layer *y, uint32_t h, uint32_t n,
+                              double *score)
+{
+    double anchor[512] = {0}, size[512];
+
+    for (uint32_t j = 0; j < n; j++) {
+        const double *x = kd_row(d, y->keys, h, j);
+        size[j] = score[j] = 0;
+        for (uint32_t i = 0; i < d->dim; i++)
+            size[j] += x[i] * x[i];
+        for (uint32_t i = 0; i < d->dim; i++)
+            anchor[i] += x[i] / sqrt(size[j]);
+    }
+    for (uint32_t j = 0; j < n; j++)
+        for (uint32_t i = 0; i < d->dim; i++)
+            score[j] -= kd_row(d, y->keys, h, j)[i] * anchor[i] / sqrt(size[j]);
+}
+
+/* Whole chunks, by what the window looks at in all heads; `first` is their size. */
+static inline void kd_chunks(struct kd *d, struct kd_layer *y, uint32_t n, double *score)
+{
+    uint32_t size = d->rule.first, old = n - d->rule.window;
+    double one[512], sum[512] = {0}, most = 0;
+
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        kd_snapkv(d, y, h, y->all_q, n, one);
+        for (uint32_t j = 0; j < old; j++)
+            most = fmax(most, one[j]);
+    }
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        kd_snapkv(d, y, h, y->all_q, n, one);
+        for (uint32_t j = 0; j < n; j++)
+            sum[j] += j < old ? one[j] : most;
+    }
+    for (uint32_t j = 0; j < n; j++) {
+        score[j] = 0;
+        for (uint32_t i = j / size * size; i < j / size * size + size; i++)
+            score[j] += sum[i];
+    }
+}
+
+static inline void kd_rank(struct kd *d, struct kd_layer *y, uint32_t h, uint32_t n,
+                           double *score)
+{
+    if (d->rule.drop == KD_SNAPKV)
+        kd_snapkv(d, y, h, y->all_q, n, score);
+    if (d->rule.drop == KD_CHUNKKV && !h) /* the same for all, while all are whole */
+        kd_chunks(d, y, n, score);
+    if (d->rule.drop == KD_KEYDIFF)
+        kd_keydiff(d, y, h, n, score);
+    if (d->rule.drop == KD_MEAN)
+        kd_mean(d, y, h, n, score);
+    for (uint32_t j = 0; j < n && d->rule.drop == KD_L2NORM; j++) {
+        score[j] = 0;
+        for (uint32_t k = 0; k < d->dim; k++)
+            score[j] -= pow(kd_row(d, y->keys, h, j)[k], 2);
+    }
+    for (uint32_t j = 0; j < n && d->rule.drop == KD_STREAMING; j++)
+        score[j] = j < d->rule.sinks || j >= n - d->rule.recent;
+}
+
+static inline void kd_prune_prompt(struct kd *d, uint32_t i, uint32_t n)
+{
+    struct kd_layer *y = &d->layers[i];
+    double score[512];
+
+    if (d->rule.drop == KD_ALL || d->rule.drop >= KD_DUO || !y->owns || n <= d->rule.keep)
+        return;
+    if (d->rule.drop == KD_ADAKV) {
+        kd_adakv(d, y, y->all_q, n);
+        return;
+    }
+    if (d->rule.drop == KD_HEADKV) {
+        kd_headkv(d, y, i, n);
+        return;
+    }
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        kd_rank(d, y, h, n, score);
+        kd_keep_list(d, y, h, score, n);
+    }
+    y->rows = d->rule.keep;
+}
+
+/* DuoAttention: before a step the streaming heads have the first rows and the last ones. */
+static inline void kd_stream(const struct kd *d, struct kd_layer *y)
+{
+    for (uint32_t h = y->full_heads; h < d->kv_heads; h++)
+        for (uint32_t j = d->rule.sinks; j + 1 + d->rule.recent < y->rows; j++)
+            y->gone[h * d->room + j] = true;
+}
+
+/* How much a query head could look at rows [from, from + rows). */
+static inline double kd_promise(const struct kd *d, const struct kd_layer *y, const double *q,
+                                uint32_t head, uint32_t from)
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < d->dim; i++) {
+        double most = -INFINITY;
+        for (uint32_t j = from; j < from + d->rule.window; j++)
+            most = fmax(most, q[i] * kd_row(d, y->keys, head, j)[i]);
+        sum += most;
+    }
+    return sum;
+}
+
+/* Quest: the pages that a step reads besides the newest, for each K/V head; the other rows are
+ * gone until the next. */
+static inline void kd_quest(const struct kd *d, struct kd_layer *y, const double *q,
+                            uint32_t rows)
+{
+    uint32_t page = d->rule.window, old = (rows - 1) / page, group = d->heads / d->kv_heads;
+    double score[512];
+
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        for (uint32_t p = 0; p < old; p++) {
+            score[p] = 0;
+            for (uint32_t g = 0; g < group; g++)
+                score[p] += kd_promise(d, y, q + (h * group + g) * d->dim, h, p * page);
+        }
+        for (uint32_t j = 0; j < rows; j++)
+            y->gone[h * d->room + j] =
+                j / page < old && kd_better(score, old, j / page) + 1 >= d->rule.keep;
+    }
+}
+
+static inline void kd_hide(const struct kd *d, uint32_t i, const double *q, uint32_t rows)
+{
+    struct kd_layer *source = &d->layers[d->layers[i].source];
+
+    if (d->rule.drop == KD_DUO)
+        kd_stream(d, source);
+    if (d->rule.drop != KD_QUEST)
+        return;
+    memset(source->gone, 0, (size_t)d->kv_heads * d->room);
+    if (i >= d->rule.first)
+        kd_quest(d, source, q, rows);
+}
+
+/* StreamingLLM after a step: the oldest that is no sink goes. */
+static inline void kd_prune_step(struct kd *d, struct kd_layer *y)
+{
+    uint32_t most = d->rule.sinks + d->rule.recent;
+
+    if (d->rule.drop != KD_STREAMING || !y->owns || y->rows <= most)
+        return;
+    for (uint32_t h = 0; h < d->kv_heads; h++)
+        for (uint32_t j = d->rule.sinks; j < most; j++) {
+            memcpy(kd_row(d, y->keys, h, j), kd_row(d, y->keys, h, j + 1),
+                   d->dim * sizeof(double));
+            memcpy(kd_row(d, y->values, h, j), kd_row(d, y->values, h, j + 1),
+                   d->dim * sizeof(double));
+        }
+    y->rows = most;
+}
+
+#endif
