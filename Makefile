@@ -274,8 +274,8 @@ PTX_ARCHS ?= 75 90
 PTX_B     := $(BUILD)/ptx
 PTX_OBJ   := $(patsubst tests/ptx/%.c,$(PTX_B)/%.o,$(filter-out %/cublaslt.c,$(wildcard tests/ptx/*.c)))
 PTX_CU    := $(CU_SRC:%.cu=%.o)
-PTX_RUN   := $(addprefix kernel_,angles append chunks conv copy decode evict gate gemm layer pages prefill \
-                                  replace ring rows scan scores weight)
+PTX_RUN   := $(addprefix kernel_,angles append chunks conv copy decode evict gate gemm layer pages prefill replace ring rows \
+                                  scan scores weight)
 PTX_LT    := $(PTX_B)/libcublasLt.so.13
 PTX_TESTS := $(foreach a,$(PTX_ARCHS),$(PTX_RUN:%=$(PTX_B)/$a/%)) $(PTX_B)/$(lastword $(PTX_ARCHS))/decoder
 PTX_CC     = $(CC) $(KV_CPPFLAGS) -I$(CUDA_HOME)/include $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS)
