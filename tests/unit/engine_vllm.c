@@ -340,6 +340,32 @@ static void test_weights(void **state)
     kp_free(k);
 }
 
+/* MLA in fp8: a copy of kv_b in 16 bits, 8 heads of 64 + 64 by 128 in each of 2 layers, over 2
+ * ranks; none in bf16. Rotations: 4096 x 32 x 2. */
+static void test_absorbed_weights(void **state)
+{
+    static const struct {
+        const char *format;
+        uint64_t copies;
+    } cases[] = {{"fp8", 2 * 8 * (64 + 64) * 128 * 2 / 2}, {"bf16", 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena *a = arena_new();
+        struct kp *k = kp_build(arena_printf(
+            a,
+            "model: {layers: 2, hidden_size: 256, intermediate_size: 512, vocab_size: 1000, "
+            "max_position: 4096, heads: 8, "
+            "mla: {kv_lora_rank: 128, nope_dim: 64, rope_dim: 32, v_dim: 64}}\nhardware: {gpu: h200, count: 2}\n"
+            "weights: {format: %s}\nengine: {name: vllm, version: 0.19.0}\n",
+            cases[i].format));
+        kt_u64(k->problem.stages[0].budget.weights_bytes,
+               k->problem.stages[0].work.weights_bytes + cases[i].copies + 4096 * 32 * 2);
+        kp_free(k);
+        arena_free(a);
+    }
+}
+
 /* --- versions
  * ---------------------------------------------------------------------------------------- */
 
@@ -454,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_stages),
         kt_test(test_experts),
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_absorbed_weights),
         cmocka_unit_test(test_graphs_and_tokens),
         cmocka_unit_test(test_cache_format),
         cmocka_unit_test(test_sglang_fraction),

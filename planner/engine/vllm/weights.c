@@ -66,6 +66,19 @@ static uint64_t mxfp4_padding(const struct tensor *t, const struct weight_format
                   weights_tensor_bytes(t, f, s, ck));
 }
 
+/* MLA multiplies parts of kv_b head by head, for which there are no quantized products: where
+ * kv_b is quantized, a copy in 16 bits stands beside it. source: vLLM
+ * vllm/v1/attention/backends/mla/common.py, process_weights_after_loading. */
+static uint64_t absorbed_bytes(const struct tensor *t, const struct weight_format *f,
+                               struct shard s, struct ck *ck)
+{
+    bool plain = f->block_elems == 1 && f->block_bytes == 2 && !f->scale_rows;
+
+    if (plain || strcmp(t->name, "self_attn.kv_b_proj") != 0)
+        return 0;
+    return weights_tensor_bytes(t, weight_format_find("bf16"), s, ck);
+}
+
 static uint64_t layer_bytes(const struct engine_in *in, uint32_t layer, struct ck *ck)
 {
     const struct layout *l = in->layout;
@@ -81,6 +94,7 @@ static uint64_t layer_bytes(const struct engine_in *in, uint32_t layer, struct c
         enum fused to = fused_of(&t[i], a->mixer == MIXER_LATENT);
         uint64_t bytes = t[i].vector ? 0 : code_bytes(&t[i], *f, s, ck);
         sum = ck_add(ck, sum, mxfp4_padding(&t[i], f, s, ck));
+        sum = ck_add(ck, sum, absorbed_bytes(&t[i], f, s, ck));
         if (to < N_FUSED)
             whole[to] = ck_add(ck, whole[to], bytes);
         else
