@@ -73,11 +73,20 @@ static struct check_row row_of(const struct doc_node *n)
     return r;
 }
 
+/* The name without the spec that all of them begin with. */
+static const char *without(const char *name, const char *spec)
+{
+    size_t n = strlen(spec);
+
+    return n && !strncmp(name, spec, n) && !strncmp(name + n, ": ", 2) ? name + n + 2 : name;
+}
+
 /* --- the file --------------------------------------------------------------------------- */
 
 bool check_read(struct arena *a, const char *path, struct diag *d, struct check_file *out)
 {
-    const struct doc_node *list;
+    const struct doc_node *list, *specs;
+    const char *spec = "";
     struct doc_node *doc = NULL;
     char *text = NULL;
     size_t n = 0;
@@ -94,6 +103,9 @@ bool check_read(struct arena *a, const char *path, struct diag *d, struct check_
         out->device = arena_printf(a, "%s (%s)", text_at(doc, "device_name"), out->device);
     out->driver = text_at(doc, "driver");
     out->date = text_at(doc, "date");
+    specs = doc_get(doc, "specs");
+    if (specs && specs->n == 1 && specs->first->kind == DOC_MAP)
+        spec = text_at(specs->first, "name");
     list = doc_get(doc, "checks");
     out->rows = ARENA_NEW(a, struct check_row, (list ? list->n : 0) + 1);
     for (const struct doc_node *c = list ? list->first : NULL; c; c = c->next) {
@@ -101,6 +113,7 @@ bool check_read(struct arena *a, const char *path, struct diag *d, struct check_
         if (c->kind != DOC_MAP)
             continue;
         *r = row_of(c);
+        r->name = without(r->name, spec);
         out->n++;
         out->n_bad += r->kind == CHECK_BAD;
         out->n_waived += r->kind == CHECK_WAIVED;

@@ -410,8 +410,6 @@ static const char *refuse_reader(const struct problem *p, const struct cache_row
 
     if (r->select_tokens && !r->select_page_tokens && r->stream != STREAM_LATENT)
         return "no decoder reads a selection of tokens";
-    if (r->select_page_tokens && r->stream == STREAM_LATENT)
-        return "no kernel picks pages of latents";
     if (r->select_tokens && r->diagonal_masked && r->stream == STREAM_LATENT)
         return "a selection under a masked diagonal is not run";
     if (r->select_tokens && p->layout.model->alibi)

@@ -244,15 +244,20 @@ enum device_status cuda_fill(void *self, void *p, int byte, uint64_t bytes)
     return told(&d->error, cudaMemsetAsync(p, byte, bytes, d->stream), "cudaMemset");
 }
 
+enum device_status stage_made(struct cuda_device *d)
+{
+    return d->stage ? DEVICE_OK
+                    : told(&d->error,
+                           cudaMallocHost(reinterpret_cast<void **>(&d->stage), STAGE_BYTES),
+                           "cudaMallocHost");
+}
+
 /* From pinned memory, which a recorded copy reads at every replay: it is free again after the
  * next wait. */
 enum device_status staged(struct cuda_device *d, void *to, const void *from, uint64_t bytes)
 {
-    enum device_status s = DEVICE_OK;
+    enum device_status s = stage_made(d);
 
-    if (!d->stage)
-        s = told(&d->error, cudaMallocHost(reinterpret_cast<void **>(&d->stage), STAGE_BYTES),
-                 "cudaMallocHost");
     if (s == DEVICE_OK && bytes > STAGE_BYTES - d->stage_used)
         s = d->recording ? cuda_refuse(d, DEVICE_UNSUPPORTED, "too many uploads in a recording")
                          : settled(d, "cudaMemcpy");
@@ -376,6 +381,8 @@ enum device_status cuda_record(void *self, enum record what)
         return d->recording ? record_stop(d)
                             : cuda_refuse(d, DEVICE_BAD_ARGUMENT, "nothing is recorded");
     s = settled(d, "cudaStreamQuery"); /* copies under way, whose memory would be used again */
+    if (s == DEVICE_OK)
+        s = stage_made(d); /* nothing may be allocated while the stream is captured */
     if (s == DEVICE_OK)
         s = told(&d->error, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
                  "cudaStreamBeginCapture");

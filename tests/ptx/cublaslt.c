@@ -10,6 +10,7 @@
 #include <cublasLt.h>
 
 #include "tests/ptx/run.h"
+#include "tests/ptx/stream.h"
 
 enum { ALGO_MARK = 0x6b76 };
 
@@ -18,10 +19,10 @@ struct desc { /* in the 32 words of cublasLtMatmulDescOpaque_t */
     const void *bias;
 };
 
-struct layout { /* in the 8 words of cublasLtMatrixLayoutOpaque_t */
-    int type;
+struct layout {      /* in the 8 words of cublasLtMatrixLayoutOpaque_t */
+    int type, count; /* of matrices, `step` elements apart */
     uint64_t rows, columns;
-    int64_t ld;
+    int64_t ld, step;
 };
 
 struct preference {
@@ -104,9 +105,22 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataT
 {
     struct layout *l = calloc(1, sizeof *l);
 
-    *l = (struct layout){(int)type, rows, columns, ld};
+    *l = (struct layout){(int)type, 1, rows, columns, ld, 0};
     *out = (cublasLtMatrixLayout_t)(void *)l;
     return ld < (int64_t)rows ? refuse("columns overlap") : CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t what,
+                                                const void *value, size_t bytes)
+{
+    struct layout *l = (struct layout *)(void *)layout;
+
+    switch (what) {
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(&l->count, value, bytes, 4);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(&l->step, value, bytes, 8);
+    default: return refuse("an attribute of a matrix that is not known here");
+    }
 }
 
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout)
@@ -150,15 +164,19 @@ static const char *mistake(const struct desc *d, const struct layout *a, const s
                            const struct layout *out)
 {
     bool half = a->type == CUDA_R_16F || a->type == CUDA_R_16BF;
+    bool turned = d->trans_a == CUBLAS_OP_T;
 
     if (d->compute != CUBLAS_COMPUTE_32F || d->scale != CUDA_R_32F)
         return "sums and scales are fp32";
     if (!half || a->type != b->type || (out->type != a->type && out->type != CUDA_R_32F))
         return "types that the table of supported products lacks";
-    if (d->trans_a != CUBLAS_OP_T || d->trans_b != CUBLAS_OP_N)
-        return "the first operand is turned, the second is not";
-    if (a->rows != b->rows || a->columns != out->rows || b->columns != out->columns)
+    if ((!turned && d->trans_a != CUBLAS_OP_N) || d->trans_b != CUBLAS_OP_N)
+        return "the first operand may be turned, the second is not";
+    if ((turned ? a->rows : a->columns) != b->rows ||
+        (turned ? a->columns : a->rows) != out->rows || b->columns != out->columns)
         return "the shapes do not go together";
+    if (a->count < 1 || a->count != b->count || a->count != out->count)
+        return "the operands are not as many as the results";
     if (d->epilogue == CUBLASLT_EPILOGUE_BIAS && d->bias_type != a->type)
         return "a bias has the type of its operands";
     if (d->epilogue == CUBLASLT_EPILOGUE_BIAS && !d->bias)
@@ -218,6 +236,35 @@ static bool is_aligned(const struct algo *algo, const void *a, const void *b, co
            (uintptr_t)d % algo->alignment[2] == 0 && (uintptr_t)d % algo->alignment[3] == 0;
 }
 
+struct asked {
+    struct desc e;
+    struct layout a, b, d;
+    const void *at_a, *at_b;
+    void *at_d;
+};
+
+static void multiply(const void *state)
+{
+    const struct asked *s = state;
+    const struct desc *e = &s->e;
+    bool turned = e->trans_a == CUBLAS_OP_T;
+    uint64_t ld = (uint64_t)s->a.ld, per_n = turned ? ld : 1, per_k = turned ? 1 : ld;
+    uint64_t all = s->d.rows * s->d.columns * (uint64_t)s->d.count;
+
+    for (uint64_t i = 0; i < all; i++) {
+        uint64_t n = i % s->d.rows, r = i / s->d.rows % s->d.columns;
+        uint64_t one = i / s->d.rows / s->d.columns;
+        uint64_t a = one * (uint64_t)s->a.step + n * per_n;
+        uint64_t b = one * (uint64_t)s->b.step + r * (uint64_t)s->b.ld;
+        double sum =
+            e->epilogue == CUBLASLT_EPILOGUE_BIAS ? number(e->bias, n, e->bias_type) : 0;
+        for (uint64_t k = 0; k < s->b.rows; k++)
+            sum +=
+                number(s->at_a, a + k * per_k, s->a.type) * number(s->at_b, b + k, s->b.type);
+        put(s->at_d, one * (uint64_t)s->d.step + r * (uint64_t)s->d.ld + n, s->d.type, sum);
+    }
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t desc, const void *alpha,
                               const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
                               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
@@ -232,7 +279,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t desc, co
     const char *bad = mistake(e, la, lb, ld);
     struct algo algo;
 
-    (void)lt, (void)stream;
+    (void)lt;
     memcpy(&algo, how, sizeof algo);
     if (!bad && (algo.mark != ALGO_MARK || c != d || c_layout != d_layout))
         bad = "not what the choice was made for";
@@ -245,14 +292,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t lt, cublasLtMatmulDesc_t desc, co
         return refuse(bad);
     if (*(const float *)alpha != 1.0f || *(const float *)beta != 0.0f)
         return refuse("scales other than 1 and 0");
-    for (uint64_t r = 0; r < ld->columns; r++)
-        for (uint64_t n = 0; n < ld->rows; n++) {
-            double sum =
-                e->epilogue == CUBLASLT_EPILOGUE_BIAS ? number(e->bias, n, e->bias_type) : 0;
-            for (uint64_t k = 0; k < la->rows; k++)
-                sum += number(a, n * (uint64_t)la->ld + k, la->type) *
-                       number(b, r * (uint64_t)lb->ld + k, lb->type);
-            put(d, r * (uint64_t)ld->ld + n, ld->type, sum);
-        }
+    struct asked now = {*e, *la, *lb, *ld, a, b, d};
+    stream_ask(stream, multiply, &now, sizeof now);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -1,6 +1,6 @@
 /* A stand-in for the CUDA runtime library: what nvcc's objects and kernels/cuda/device.cu call,
  * on a GPU that is not there. Device memory is the host's; a launch runs the PTX that the
- * object carries (run.h) and is over when the call returns. Limits of a launch are those of the
+ * object carries (run.h) when its turn comes (stream.h). Limits of a launch are those of the
  * architecture that the PTX is for.
  *
  * A file named by PTX_REPORT gets, at the end, a line per kernel that was launched: its name,
@@ -14,8 +14,9 @@
 #include <cuda_runtime_api.h>
 
 #include "tests/ptx/run.h"
+#include "tests/ptx/stream.h"
 
-enum { MODULES_MAX = 32, KERNELS_MAX = 256 };
+enum { MODULES_MAX = 64, KERNELS_MAX = 512, ARGS_ROOM = 1024 };
 static const uint64_t MEMORY_BYTES = UINT64_C(4) << 30;
 
 struct kernel {
@@ -29,7 +30,7 @@ static struct runtime {
     struct program *programs[MODULES_MAX];
     uint32_t n_programs, n_kernels;
     struct kernel kernels[KERNELS_MAX];
-    struct heap heap;
+    struct heap heap, pinned;
     uint64_t used_bytes;
     cudaError_t last, sticky; /* what the next cudaGetLastError says; a fault stays for good */
     dim3 grid, threads;
@@ -37,7 +38,7 @@ static struct runtime {
     cudaStream_t stream;
 } rt;
 
-static cudaError_t said(cudaError_t e)
+cudaError_t cudart_said(cudaError_t e)
 {
     if (rt.sticky)
         e = rt.sticky;
@@ -124,7 +125,8 @@ void __cudaRegisterFunction(void **handle, const char *host, char *device, const
 
     (void)name, (void)limit, (void)tid, (void)bid, (void)block, (void)grid, (void)warp;
     for (uint32_t k = 0; k < p->n_functions; k++)
-        if (!strcmp(p->functions[k].name, device) && rt.n_kernels < KERNELS_MAX) {
+        if (!strcmp(p->functions[k].name, device) && rt.n_kernels < KERNELS_MAX &&
+            p->functions[k].params[0].bytes <= ARGS_ROOM) {
             rt.kernels[rt.n_kernels++] = (struct kernel){host, p, &p->functions[k], 48 * 1024};
             return;
         }
@@ -196,105 +198,201 @@ static bool is_allowed(const struct kernel *k, dim3 grid, dim3 threads, size_t s
     return false;
 }
 
+struct asked_launch {
+    struct launch l;
+    _Alignas(16) uint8_t args[ARGS_ROOM];
+};
+
+static void run_launch(const void *state)
+{
+    struct asked_launch a;
+
+    memcpy(&a, state, sizeof a);
+    a.l.args = a.args;
+    if (!rt.sticky && !launch_run(&a.l))
+        rt.sticky = cudaErrorIllegalAddress;
+}
+
 cudaError_t __cudaLaunchKernel(void *kernel, dim3 grid, dim3 threads, void **args,
                                size_t shared, cudaStream_t stream);
 cudaError_t __cudaLaunchKernel(void *kernel, dim3 grid, dim3 threads, void **args,
                                size_t shared, cudaStream_t stream)
 {
     struct kernel *k = kernel;
-    struct launch l = {k->program,       k->f,   &rt.heap, {grid.x, grid.y, grid.z}, threads.x,
-                       (uint32_t)shared, args[0]};
+    struct asked_launch a = {.l = {k->program,
+                                   k->f,
+                                   &rt.heap,
+                                   {grid.x, grid.y, grid.z},
+                                   threads.x,
+                                   (uint32_t)shared,
+                                   NULL}};
 
-    (void)stream;
     if (rt.sticky)
-        return said(rt.sticky);
+        return cudart_said(rt.sticky);
     if (!is_allowed(k, grid, threads, shared))
-        return said(cudaErrorInvalidConfiguration);
+        return cudart_said(cudaErrorInvalidConfiguration);
     k->f->launches++;
     if (shared > k->f->shared_bytes)
         k->f->shared_bytes = (uint32_t)shared;
-    if (!launch_run(&l))
-        rt.sticky = cudaErrorIllegalAddress;
-    return said(cudaSuccess);
+    memcpy(a.args, args[0], k->f->params[0].bytes);
+    stream_ask(stream, run_launch, &a, sizeof a);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaFuncSetAttribute(const void *host, enum cudaFuncAttribute what, int value)
 {
     struct kernel *k = kernel_of(host);
 
+    if (k && what == cudaFuncAttributePreferredSharedMemoryCarveout) /* a hint */
+        return cudart_said(value >= -1 && value <= 100 ? cudaSuccess : cudaErrorInvalidValue);
     if (!k || what != cudaFuncAttributeMaxDynamicSharedMemorySize || value < 0 ||
         (uint32_t)value > shared_most(k->program->sm))
-        return said(cudaErrorInvalidValue);
+        return cudart_said(cudaErrorInvalidValue);
     k->shared_limit = (uint32_t)value;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 /* --- memory --------------------------------------------------------------------------------
  */
 
-cudaError_t cudaMalloc(void **out, size_t bytes)
+/* Never nothing, no neighbour touches, and what is there is no number in any type. */
+static void *take(struct heap *h, size_t bytes)
 {
-    struct heap *h = &rt.heap;
+    size_t room = (bytes + 511) / 256 * 256;
+    void *p = aligned_alloc(256, room);
     uint32_t k = h->n;
-    size_t room = (bytes + 511) / 256 * 256; /* never nothing, and no neighbour touches */
 
-    if (bytes > MEMORY_BYTES - rt.used_bytes)
-        return said(cudaErrorMemoryAllocation);
     if (h->n == h->room) {
         h->room = 2 * h->room + 64;
         h->ranges = realloc(h->ranges, h->room * sizeof *h->ranges);
     }
-    *out = aligned_alloc(256, room);
-    memset(*out, 0xff, room);
-    for (; k && h->ranges[k - 1].at > (uintptr_t)*out; k--)
+    memset(p, 0xff, room);
+    for (; k && h->ranges[k - 1].at > (uintptr_t)p; k--)
         h->ranges[k] = h->ranges[k - 1];
-    h->ranges[k] = (struct range){(uintptr_t)*out, bytes};
+    h->ranges[k] = (struct range){(uintptr_t)p, bytes};
     h->n++;
-    rt.used_bytes += bytes;
-    return said(cudaSuccess);
+    return p;
 }
 
-cudaError_t cudaFree(void *p)
+/* False: `p` was not taken. Its size otherwise. */
+static bool give_back(struct heap *h, void *p, uint64_t *bytes)
 {
-    struct heap *h = &rt.heap;
-
     for (uint32_t k = 0; k < h->n; k++)
         if (h->ranges[k].at == (uintptr_t)p) {
-            rt.used_bytes -= h->ranges[k].bytes;
+            *bytes = h->ranges[k].bytes;
             memmove(&h->ranges[k], &h->ranges[k + 1], (h->n - k - 1) * sizeof *h->ranges);
             h->n--;
             free(p);
-            return said(cudaSuccess);
+            return true;
         }
-    return said(p ? cudaErrorInvalidValue : cudaSuccess);
+    return false;
+}
+
+cudaError_t cudaMalloc(void **out, size_t bytes)
+{
+    if (stream_forbids())
+        return cudart_said(cudaErrorStreamCaptureUnsupported);
+    if (bytes > MEMORY_BYTES - rt.used_bytes)
+        return cudart_said(cudaErrorMemoryAllocation);
+    *out = take(&rt.heap, bytes);
+    rt.used_bytes += bytes;
+    return cudart_said(cudaSuccess);
+}
+
+/* Waits for all that was asked. */
+cudaError_t cudaFree(void *p)
+{
+    uint64_t bytes = 0;
+
+    if (stream_forbids())
+        return cudart_said(cudaErrorStreamCaptureUnsupported);
+    stream_finish();
+    if (p && !give_back(&rt.heap, p, &bytes))
+        return cudart_said(cudaErrorInvalidValue);
+    rt.used_bytes -= bytes;
+    return cudart_said(cudaSuccess);
+}
+
+cudaError_t cudaMallocHost(void **out, size_t bytes)
+{
+    if (stream_forbids())
+        return cudart_said(cudaErrorStreamCaptureUnsupported);
+    *out = take(&rt.pinned, bytes);
+    return cudart_said(cudaSuccess);
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    uint64_t bytes;
+
+    stream_finish();
+    return cudart_said(p && !give_back(&rt.pinned, p, &bytes) ? cudaErrorInvalidValue
+                                                              : cudaSuccess);
+}
+
+struct asked_copy {
+    void *to;
+    const void *from; /* NULL: `byte` everywhere */
+    int byte;
+    size_t bytes;
+    bool up;
+};
+
+/* A graph may outlive what its copies are of. */
+static void run_copy(const void *state)
+{
+    const struct asked_copy *c = state;
+    const void *device = c->up ? c->to : c->from;
+
+    if (!heap_has(&rt.heap, (uintptr_t)device, c->bytes) ||
+        (c->up && c->from && !heap_has(&rt.pinned, (uintptr_t)c->from, c->bytes)))
+        rt.sticky = cudaErrorIllegalAddress;
+    if (rt.sticky)
+        return;
+    if (c->from)
+        memcpy(c->to, c->from, c->bytes);
+    else
+        memset(c->to, c->byte, c->bytes);
 }
 
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t bytes, cudaStream_t stream)
 {
-    (void)stream;
+    struct asked_copy c = {.to = p, .byte = byte, .bytes = bytes, .up = true};
+
     if (!heap_has(&rt.heap, (uintptr_t)p, bytes))
-        return said(cudaErrorInvalidValue);
-    memset(p, byte, bytes);
-    return said(cudaSuccess);
+        return cudart_said(cudaErrorInvalidValue);
+    stream_ask(stream, run_copy, &c, sizeof c);
+    return cudart_said(cudaSuccess);
 }
 
+/* Memory that is not pinned is copied before the call returns. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
-    const void *device = kind == cudaMemcpyHostToDevice ? to : from;
+    bool up = kind == cudaMemcpyHostToDevice;
+    struct asked_copy c = {.to = to, .from = from, .bytes = bytes, .up = up};
+    bool pinned = heap_has(&rt.pinned, (uintptr_t)(up ? from : to), bytes);
 
-    (void)stream;
-    if (!heap_has(&rt.heap, (uintptr_t)device, bytes))
-        return said(cudaErrorInvalidValue);
-    memcpy(to, from, bytes);
-    return said(cudaSuccess);
+    if ((!up && kind != cudaMemcpyDeviceToHost) ||
+        !heap_has(&rt.heap, (uintptr_t)(up ? to : from), bytes))
+        return cudart_said(cudaErrorInvalidValue);
+    if (pinned) {
+        stream_ask(stream, run_copy, &c, sizeof c);
+        return cudart_said(cudaSuccess);
+    }
+    if (stream_forbids())
+        return cudart_said(cudaErrorStreamCaptureUnsupported);
+    stream_finish();
+    if (!rt.sticky)
+        memcpy(to, from, bytes);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
     *free_bytes = MEMORY_BYTES - rt.used_bytes;
     *total_bytes = MEMORY_BYTES;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 /* --- the device ----------------------------------------------------------------------------
@@ -303,12 +401,12 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = 1;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int index)
 {
-    return said(index ? cudaErrorInvalidDevice : cudaSuccess);
+    return cudart_said(index ? cudaErrorInvalidDevice : cudaSuccess);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *out, enum cudaDeviceAttr what, int index)
@@ -317,9 +415,9 @@ cudaError_t cudaDeviceGetAttribute(int *out, enum cudaDeviceAttr what, int index
 
     (void)index;
     if (what != cudaDevAttrComputeCapabilityMajor && what != cudaDevAttrComputeCapabilityMinor)
-        return said(cudaErrorInvalidValue);
+        return cudart_said(cudaErrorInvalidValue);
     *out = what == cudaDevAttrComputeCapabilityMajor ? sm / 10 : sm % 10;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int index)
@@ -335,57 +433,13 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int index)
 cudaError_t cudaDriverGetVersion(int *version)
 {
     *version = 0;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
     *version = CUDART_VERSION;
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaStreamCreate(cudaStream_t *out)
-{
-    *out = malloc(1);
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t s)
-{
-    free(s);
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t s)
-{
-    (void)s;
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *out)
-{
-    *out = malloc(1);
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t e)
-{
-    free(e);
-    return said(cudaSuccess);
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
-{
-    (void)e, (void)s;
-    return said(cudaSuccess);
-}
-
-/* There is no clock: a millisecond. */
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop)
-{
-    (void)start, (void)stop;
-    *ms = 1.0f;
-    return said(cudaSuccess);
+    return cudart_said(cudaSuccess);
 }
 
 cudaError_t cudaGetLastError(void)
@@ -405,6 +459,8 @@ const char *cudaGetErrorName(cudaError_t e)
     case cudaErrorInvalidConfiguration: return "cudaErrorInvalidConfiguration";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
     default: return "another error";
     }
 }

@@ -133,16 +133,17 @@ static uint64_t address_of(struct thread *t, const struct insn *i, uint64_t a)
     return a & ~window;
 }
 
+/* Operands of a copy: to, from, bytes and, where there is one, how many of them are read. */
 static void copy_group(struct thread *t, const struct insn *i, const uint64_t *r)
 {
     if (insn_has(i, WORD_COMMIT))
         t->group++;
     else if (insn_has(i, WORD_WAIT))
         memory_copies_arrive(t, (uint32_t)r[i->r[0]]);
-    else if (r[i->r[2]] != 16)
-        block_fault(t, "a copy of other than 16 bytes");
     else
-        memory_copy_asked(t, r[i->r[0]] + (uint64_t)i->offset, r[i->r[1]]);
+        memory_copy_asked(t, &(struct arriving){r[i->r[0]] + (uint64_t)i->offset, r[i->r[1]],
+                                                (uint32_t)r[i->r[2]],
+                                                (uint32_t)r[i->r[i->n - 1]], t->group});
 }
 
 static void compute(struct thread *t, const struct insn *i, uint64_t *r)
@@ -189,7 +190,8 @@ static void step(struct thread *t)
     case OP_SHFL:
     case OP_VOTE:
     case OP_MMA:
-    case OP_LDMATRIX: t->state = THREAD_AT_WARP; return;
+    case OP_LDMATRIX:
+    case OP_MOVMATRIX: t->state = THREAD_AT_WARP; return;
     case OP_LD:
     case OP_ST: access_memory(t, i, r); break;
     case OP_ATOM:

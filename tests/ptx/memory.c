@@ -7,6 +7,8 @@
 
 #include "tests/ptx/run.h"
 
+enum { COPY_BYTES_MAX = 16 };
+
 bool heap_has(struct heap *h, uint64_t at, uint64_t bytes)
 {
     const struct range *r = h->n ? &h->ranges[h->last % h->n] : NULL;
@@ -194,22 +196,30 @@ bool memory_write(struct thread *t, enum word space, uint64_t at, const void *fr
 }
 
 /* From now to its arrival the destination holds nothing that may be read. */
-void memory_copy_asked(struct thread *t, uint64_t to, uint64_t from)
+void memory_copy_asked(struct thread *t, const struct arriving *c)
 {
     struct block *b = t->b;
-    uint8_t nothing[16];
+    uint8_t nothing[COPY_BYTES_MAX];
 
+    if ((c->bytes != 4 && c->bytes != 8 && c->bytes != COPY_BYTES_MAX) || c->real > c->bytes) {
+        block_fault(t, "a copy of %u of %u bytes", c->real, c->bytes);
+        return;
+    }
+    if (c->from % c->bytes)
+        block_fault(t, "a copy of %u bytes from 0x%llx: not aligned", c->bytes,
+                    (unsigned long long)c->from);
     memset(nothing, 0xff, sizeof nothing);
-    if (!resolve(t, WORD_SHARED, to, 16, nothing) || !resolve(t, WORD_GLOBAL, from, 16, NULL))
+    if (!resolve(t, WORD_SHARED, c->to, c->bytes, nothing) ||
+        (c->real && !resolve(t, WORD_GLOBAL, c->from, c->real, NULL)))
         return;
     if (t->n_copies == t->copies_room) {
         t->copies_room = 2 * t->copies_room + 16;
         t->copies = realloc(t->copies, t->copies_room * sizeof *t->copies);
     }
-    t->copies[t->n_copies++] = (struct arriving){to, from, t->group};
-    memset(b->shared + (to - SHARED_AT), 0xff, 16);
-    for (uint32_t k = 0; k < 16; k++)
-        b->touched[to - SHARED_AT + k].state = TOUCHED_ARRIVING;
+    t->copies[t->n_copies++] = *c;
+    memset(b->shared + (c->to - SHARED_AT), 0xff, c->bytes);
+    for (uint32_t k = 0; k < c->bytes; k++)
+        b->touched[c->to - SHARED_AT + k].state = TOUCHED_ARRIVING;
 }
 
 /* All but the newest `pending` groups. */
@@ -219,13 +229,13 @@ void memory_copies_arrive(struct thread *t, uint32_t pending)
 
     for (uint32_t i = 0; i < t->n_copies && !t->b->faulted; i++) {
         struct arriving c = t->copies[i];
-        uint8_t bytes[16];
+        uint8_t bytes[COPY_BYTES_MAX] = {0};
         if (c.group + pending >= t->group) {
             t->copies[left++] = c;
             continue;
         }
-        if (memory_read(t, WORD_GLOBAL, c.from, bytes, 16))
-            memory_write(t, WORD_SHARED, c.to, bytes, 16);
+        if (!c.real || memory_read(t, WORD_GLOBAL, c.from, bytes, c.real))
+            memory_write(t, WORD_SHARED, c.to, bytes, c.bytes);
     }
     t->n_copies = left;
 }

@@ -11,9 +11,9 @@
 /* clang-format off */
 static const char *const op_names[N_OPS] = {
     "mov", "add", "sub", "mul", "mad", "fma", "div", "rem", "rcp", "sqrt", "ex2", "min",
-    "max", "neg", "abs", "and", "or", "xor", "not", "shl", "shr", "bfi", "prmt", "selp",
+    "max", "neg", "abs", "and", "or", "xor", "lop3", "not", "shl", "shr", "bfi", "prmt", "selp",
     "setp", "cvt", "cvta", "ld", "st", "atom", "cp", "bra", "call", "ret", "exit", "trap",
-    "bar", "shfl", "vote", "mma", "ldmatrix",
+    "bar", "shfl", "vote", "mma", "ldmatrix", "movmatrix",
 };
 
 static const char *const word_names[N_WORDS] = {
@@ -23,7 +23,7 @@ static const char *const word_names[N_WORDS] = {
     "lo", "hi", "wide", "rn", "rzi", "rni", "rz", "approx", "ftz", "bfly", "idx", "up",
     "down", "ballot", "v2", "v4", "to", "uni", "sync", "aligned", "warp", "cs", "add",
     "async", "cg", "commit_group", "wait_group", "m16n8k16", "m16n8k8", "row", "col", "m8n8",
-    "x4", "trans", "nc",
+    "x4", "trans", "nc", "ca",
 };
 
 static const char *const special_names[] = {

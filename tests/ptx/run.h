@@ -46,9 +46,9 @@ struct frame {
     uint32_t pc;
 };
 
-struct arriving { /* an asynchronous copy of 16 bytes */
+struct arriving { /* an asynchronous copy: `real` bytes of so many, zeros after them */
     uint64_t to, from;
-    uint32_t group;
+    uint32_t bytes, real, group;
 };
 
 struct thread {
@@ -96,7 +96,7 @@ bool memory_read(struct thread *t, enum word space, uint64_t at, void *to, uint3
 bool memory_write(struct thread *t, enum word space, uint64_t at, const void *from,
                   uint32_t bytes);
 uint32_t memory_add(struct thread *t, enum word space, uint64_t at, uint32_t x);
-void memory_copy_asked(struct thread *t, uint64_t to, uint64_t from);
+void memory_copy_asked(struct thread *t, const struct arriving *c);
 void memory_copies_arrive(struct thread *t, uint32_t pending);
 
 /* What `i` gives from its operands' values. */

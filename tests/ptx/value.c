@@ -245,6 +245,17 @@ static uint64_t inserted(const struct insn *i, const uint64_t *x)
     return (x[1] & ~mask) | (x[0] << at & mask);
 }
 
+/* Bit by bit: the three operands' bits choose one of the eight of a table. */
+static uint64_t looked_up(const uint64_t *x)
+{
+    uint64_t out = 0;
+
+    for (unsigned k = 0; k < 8; k++)
+        if (x[3] >> k & 1)
+            out |= (k & 4 ? x[0] : ~x[0]) & (k & 2 ? x[1] : ~x[1]) & (k & 1 ? x[2] : ~x[2]);
+    return out;
+}
+
 static uint64_t integer_value(const struct insn *i, const uint64_t *x)
 {
     uint64_t a = masked(x[0], i->type), b = i->n > 2 ? masked(x[1], i->type) : 0;
@@ -263,6 +274,7 @@ static uint64_t integer_value(const struct insn *i, const uint64_t *x)
     case OP_AND: return a & b;
     case OP_OR: return a | b;
     case OP_XOR: return a ^ b;
+    case OP_LOP3: return looked_up(x);
     case OP_NOT: return ~a;
     case OP_SHL:
     case OP_SHR: return shifted(i, a, x[1] & 0xffffffffu);

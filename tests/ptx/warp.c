@@ -1,8 +1,8 @@
 /* Instructions of a whole warp: all 32 threads wait at it, their operands are read from their
  * registers.
  *
- * source: PTX ISA 9.0, 9.7.9.6 (shfl.sync), 9.7.13.9 (vote.sync), 9.7.14 (mma, ldmatrix: the
- * fragment layouts) */
+ * source: PTX ISA 9.0, 9.7.9.6 (shfl.sync), 9.7.13.9 (vote.sync), 9.7.14 (mma, ldmatrix,
+ * movmatrix: the fragment layouts) */
 #include <string.h>
 
 #include "tests/ptx/run.h"
@@ -113,10 +113,25 @@ static void load_matrices(struct thread *lanes, const struct insn *i)
         }
 }
 
+/* An 8x8 matrix across the warp, turned: lane 4 g + q has elements 2 q and 2 q + 1 of row g. */
+static void turn_matrix(struct thread *lanes, const struct insn *i)
+{
+    uint64_t from[WARP];
+
+    for (uint32_t k = 0; k < WARP; k++)
+        from[k] = *operand(lanes, i, k, 1);
+    for (uint32_t k = 0; k < WARP; k++) {
+        uint32_t g = k / 4, row = 2 * (k % 4), shift = 16 * (g % 2);
+        uint64_t low = from[4 * row + g / 2] >> shift & 0xffff;
+        uint64_t high = from[4 * (row + 1) + g / 2] >> shift & 0xffff;
+        *operand(lanes, i, k, 0) = low | high << 16;
+    }
+}
+
 /* A thread that ended is missed only by what needs all 32. */
 static bool all_here(struct thread *lanes, const struct insn *i)
 {
-    bool aligned = i->op == OP_MMA || i->op == OP_LDMATRIX;
+    bool aligned = i->op == OP_MMA || i->op == OP_LDMATRIX || i->op == OP_MOVMATRIX;
 
     for (uint32_t k = 0; k < WARP; k++)
         if (lanes[k].state == THREAD_DONE && aligned) {
@@ -135,6 +150,7 @@ void warp_run(struct thread *lanes, const struct insn *i)
     case OP_VOTE: vote(lanes, i); break;
     case OP_MMA: product(lanes, i); break;
     case OP_LDMATRIX: load_matrices(lanes, i); break;
+    case OP_MOVMATRIX: turn_matrix(lanes, i); break;
     default: lanes[0].b->warp_epoch[lanes[0].id / WARP]++; break;
     }
 }

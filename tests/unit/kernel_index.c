@@ -95,7 +95,8 @@ static void counted(struct kk *k, const struct setting *o, const struct fixture 
     for (uint32_t r = 0; r < o->rows; r++)
         pairs += f->position[r] + 1;
     kt_u64(want.issued.useful_flop, pairs * o->heads * o->dim * 2);
-    kk_ok(k, device_tally(k->d, &got));
+    if (!kk_seen(k, &got))
+        return;
     memcpy(want.unique_read_bytes, got.unique_read_bytes, sizeof got.unique_read_bytes);
     want.unique_written_bytes[TAG_WORK] = 4 * pairs;
     if (o->sequences == 1) /* the first query sees everything */
@@ -118,7 +119,8 @@ static void scores(void **state)
         print_message("# setting %zu\n", i);
         build(k, &all[i], &f);
         device_tally_reset(k->d);
-        kk_ok(k, index_run(k->d, &f.a));
+        if (!kk_ran(k, index_run(k->d, &f.a)))
+            continue;
         accurate(k, &all[i], &f);
         counted(k, &all[i], &f);
     }

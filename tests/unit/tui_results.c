@@ -40,8 +40,8 @@ static const char results[] =
 /* As `kvbudget validate` writes it: the device as asked for, its name, units, counts. */
 static const char written[] =
     "{\"schema\": \"kvbudget.validate/1\", \"device\": \"cuda:0\", \"device_name\": \"NVIDIA "
-    "H200\",\n\"summary\": {\"passed\": 1, \"failed\": 0, \"waived\": 0}, \"checks\": [{"
-    "\"name\": \"llama: decode: K read\", \"spec\": \"llama\", \"check\": \"decode\","
+    "H200\",\n\"summary\": {\"passed\": 1, \"failed\": 0, \"waived\": 0},\"specs\": [{\"name\": \"llama\"}], "
+    "\"checks\": [{\"name\": \"llama: decode: K read\", \"spec\": \"llama\", \"check\": \"decode\","
     "\"level\": \"count\", \"verdict\": \"passed\", \"reason\": \"\", \"unit\": \"bytes\","
     "\"predicted\": 4096, \"measured\": 4096, \"ratio\": 1, \"tolerance\": 0}]}\n";
 
@@ -72,10 +72,12 @@ static void checks_are_read(void **state)
     rig_play(r, "size 100x30");
     rig_shows(r, "1 check: 0 outside what is allowed, 0 waived");
     rig_shows(r, "NVIDIA H200 (cuda:0)");
+    rig_shows(r, "decode: K read"); /* without the spec, which all have */
+    rig_hides(r, "llama: decode");
     rig_shows(r, "4096 bytes ");
     rig_shows(r, "passed");
     rig_play(r, "w");
-    rig_shows(r, "llama: decode: K read \u2500");
+    rig_shows(r, "decode: K read \u2500");
     rig_close(r);
     later = rig_file(k->a, folder, "validate-2.json", results);
     (void)rig_file(k->a, folder, "other.json", results);
