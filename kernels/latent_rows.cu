@@ -110,7 +110,7 @@ DEV void append_body(struct lane *t, const struct latent_append_args *a)
     struct head_at h = cache_head(&a->c, dev_load32(t, a->sequence + row), 0);
     struct place p = cache_place(t, &a->c, &h, dev_load32(t, a->index + row), true);
     struct source from = {(const uint16_t *)a->latent + row * rank,
-                          (const uint16_t *)a->position + row * s->rope, rank,
+                          s->rope ? (const uint16_t *)a->position + row * s->rope : NULL, rank,
                           s->store == STORE_FP16};
     UNROLL
     for (uint32_t i = 0; i < TURNS; i++) {
