@@ -70,6 +70,9 @@ CUDA_ARCHS ?= 90
 KERNEL_CU  := $(sort $(wildcard kernels/*.cu))
 CU_SRC     := $(sort $(wildcard kernels/*.cu kernels/cuda/*.cu))
 CU_OBJ     := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o)
+# What stands for the device code where there is none: all tests but those of tests/gpu have it, since
+# that code is large.
+NO_DEV     := $(patsubst %.c,$(B)/%.o,$(wildcard kernels/none.c))
 ifeq ($(CUDA),1)
 ifeq ($(NVCC),)
 $(error CUDA=1 but there is no nvcc: put it on the PATH, set NVCC=, or build with CUDA=0)
@@ -94,7 +97,7 @@ ifneq ($(CU_SRC),)
 CUDA_LDLIBS := -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lpthread
 endif
 else
-DEV_OBJ   := $(patsubst %.c,$(B)/%.o,$(wildcard kernels/none.c))
+DEV_OBJ   := $(NO_DEV)
 endif
 
 # --- registries: a list is a folder listing ----------------------------------------------
@@ -205,18 +208,20 @@ $(B)/gen/commit.inc: FORCE
 FORCE:
 
 # --- tests ------------------------------------------------------------------------------------
-$(UNIT) $(GPU): $(B)/%: $(B)/%.o $(KVTEST) $(LIB) $(DEV_OBJ)
+$(GPU): $(B)/%: $(B)/%.o $(KVTEST) $(LIB) $(DEV_OBJ)
+	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ -lcmocka $(KV_LDLIBS) $(LDLIBS) -o $@
+$(UNIT): $(B)/%: $(B)/%.o $(KVTEST) $(LIB) $(NO_DEV)
 	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ -lcmocka $(if $(findstring /tests/tui/,$@),-lvterm -lutil) $(KV_LDLIBS) $(LDLIBS) -o $@
-$(REPLAY): $(B)/%.replay: $(B)/%.o $(B)/tests/fuzz/replay.o $(LIB) $(DEV_OBJ)
+$(REPLAY): $(B)/%.replay: $(B)/%.o $(B)/tests/fuzz/replay.o $(LIB) $(NO_DEV)
 	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
-$(FUZZ): $(B)/%: $(B)/%.o $(LIB) $(DEV_OBJ)
+$(FUZZ): $(B)/%: $(B)/%.o $(LIB) $(NO_DEV)
 	$(CC) $(subst fuzzer-no-link,fuzzer,$(KV_LDFLAGS)) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
-$(BENCH): $(B)/%: $(B)/%.o $(LIB) $(DEV_OBJ)
+$(BENCH): $(B)/%: $(B)/%.o $(LIB) $(NO_DEV)
 	$(CC) $(KV_LDFLAGS) $(LDFLAGS) $^ $(KV_LDLIBS) $(LDLIBS) -o $@
 
 RUN_ENV = BUILD_DIR=$(B) KVBUDGET=$(abspath $(B)/kvbudget)
 test: all $(UNIT) $(REPLAY)
-	@$(RUN_ENV) tests/run $(UNIT) $(REPLAY) $(SCRIPTS)
+	@$(RUN_ENV) tests/run $(SCRIPTS) $(REPLAY) $(UNIT)
 
 lint:
 	+@MAKE="$(MAKE)" tests/lint/all
@@ -279,7 +284,8 @@ PTX_CU    := $(CU_SRC:%.cu=%.o)
 PTX_RUN   := $(addprefix kernel_,angles append chunks conv copy decode evict gate gemm index latent layer pages \
                                   prefill replace ring rows scan scores weight)
 PTX_LT    := $(PTX_B)/libcublasLt.so.13
-PTX_TESTS := $(foreach a,$(PTX_ARCHS),$(PTX_RUN:%=$(PTX_B)/$a/%)) $(PTX_B)/$(lastword $(PTX_ARCHS))/decoder
+# The decoder takes the longest.
+PTX_TESTS := $(PTX_B)/$(lastword $(PTX_ARCHS))/decoder $(foreach a,$(PTX_ARCHS),$(PTX_RUN:%=$(PTX_B)/$a/%))
 PTX_CC     = $(CC) $(KV_CPPFLAGS) -isystem $(CUDA_HOME)/include $(CPPFLAGS) $(KV_CFLAGS) $(CFLAGS)
 
 $(PTX_OBJ): $(PTX_B)/%.o: tests/ptx/%.c

@@ -88,9 +88,9 @@ static const char *check_tables(const struct cache_view *c)
 
 const char *cache_check_latent(const struct cache_view *c)
 {
-    uint32_t rope = c->k.rope, rank = c->k.dim - rope;
+    uint32_t rope = c->k.rope, rank = rope < c->k.dim ? c->k.dim - rope : 0;
 
-    if (rope > c->k.dim || !rank || rank % 16 || rank > LATENT_RANK_MAX)
+    if (!rank || rank % 16 || rank > LATENT_RANK_MAX)
         return "a latent has a multiple of 16 elements, up to 512";
     if (rope % 8 || rope > LATENT_ROPE_MAX)
         return "the rope part of a latent has a multiple of 8 elements, up to 64";

@@ -351,7 +351,7 @@ static inline void km_linear(struct km *m, const double *token, double *y)
 static inline void km_shortconv(struct km *m, const double *token, double *y)
 {
     uint32_t n = m->hidden;
-    double bcx[KM_WIDE], bx[KM_WIDE];
+    double bcx[KM_WIDE], bx[KM_WIDE] = {0};
 
     km_times(m, m->in, token, bcx, 3 * n, n);
     for (uint32_t i = 0; i < n; i++)

@@ -94,6 +94,8 @@ static void report(void)
     const char *name = getenv("PTX_REPORT");
     FILE *out = name ? fopen(name, "a") : NULL;
 
+    if (out)
+        setvbuf(out, NULL, _IOLBF, 1024); /* programs run at once: a line is one write */
     for (uint32_t k = 0; k < rt.n_kernels && out; k++) {
         const struct function *f = rt.kernels[k].f;
         uint32_t ran = 0;
