@@ -386,7 +386,18 @@ uint64_t work_prompt_keys(const struct cache_row *reader, uint64_t from, uint64_
     return end > first ? end - first : 0;
 }
 
-/* Attention of tokens [from, to) of a prompt over it, in the rows of one class. */
+/* FLOP of expanding one latent to the keys and values of every head (kv_b). */
+static double expand_flop(const struct cache_row *r)
+{
+    double rank = (double)r->k_dim - r->rope_dim;
+    double head = (double)r->prefill_score_dim - r->rope_dim + r->prefill_value_dim;
+
+    return r->stream == STREAM_LATENT ? 2 * rank * head * r->q_heads : 0;
+}
+
+/* Attention of tokens [from, to) of a prompt over it, in the rows of one class. Latents of the
+ * tokens before them are expanded again, since only latents were kept. source: vLLM,
+ * v1/attention/backends/mla/common.py, _compute_prefill_context */
 static void add_prompt_reads(const struct fold *f, const struct read_class *c,
                              struct work_part part, struct op_tally *t)
 {
@@ -404,6 +415,8 @@ static void add_prompt_reads(const struct fold *f, const struct read_class *c,
                   part.batch * (pairs / f->slice.cp * (double)full +
                                 last / f->slice.cp * (double)c->early_passes),
                   true);
+    t->flop[OP_QKV] +=
+        part.batch * (double)passes * (double)part.from * expand_flop(r) / f->slice.cp;
     uint64_t seen = work_prompt_keys(r, part.from, to);
     t->bytes[OP_SCORES] += part.batch * (double)passes *
                            (double)row_bytes(&c->source, to, seen, &ck) / f->slice.cp;

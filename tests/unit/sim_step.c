@@ -203,6 +203,10 @@ static void sum_chunk(const struct stage *s, const struct step_chunk *k, struct 
             flop * r->prefill_score_dim;
         if (r->stream != STREAM_INDEX)
             t->flop[OP_VALUES] += flop * r->prefill_value_dim;
+        if (r->stream == STREAM_LATENT) /* what stands before the chunk is expanded again */
+            t->flop[OP_QKV] += 2.0 * (double)runs * (double)from * r->q_heads *
+                               (r->prefill_score_dim - r->rope_dim + r->prefill_value_dim) *
+                               (r->k_dim - r->rope_dim) / s->fold.slice.cp;
         t->bytes[OP_SCORES] += (double)runs *
                                (double)row_bytes(&c->source, to, keys_seen(r, from, to), &ck) /
                                s->fold.slice.cp;

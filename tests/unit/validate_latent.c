@@ -195,6 +195,32 @@ static void as_planned(struct kk *k, const char *yaml)
     close_it(&f);
 }
 
+/* Chunks after the first expand the latents before them again: FLOPs of the whole, by part. */
+static void chunks(void **state)
+{
+    struct kk *k = *state;
+    struct op_tally plan = {{0}, {0}}, whole = {{0}, {0}};
+    struct watched w = {.d = k->d};
+    struct fixture f;
+
+    open_it(k, MLA "cache: {sharing: {scheme: cla, factor: 2}}\n", 8, &f);
+    const struct stage *stage = &f.p->problem.stages[0];
+    device_tally_reset(k->d);
+    decoder_watch(f.x, watch, &w);
+    kk_ok(k, decoder_prefill(f.x));
+    for (uint64_t at = 0; at < PROMPT; at += 8)
+        work_prompt(
+            &stage->work, &stage->fold,
+            (struct work_part){at, u64_min(at + 8, PROMPT), SEQUENCES, at + 8 >= PROMPT},
+            &plan);
+    same_flop(&w, &plan);
+    /* 0 + 8 + .. + 32 tokens more, of 4 layers: 4 heads of (16 + 24) x 48, 2 FLOP each */
+    work_prefill(&stage->work, &stage->fold, PROMPT, SEQUENCES, 0, &whole);
+    kt_rel(plan.flop[OP_QKV] - whole.flop[OP_QKV], SEQUENCES * 80.0 * 4 * 4 * 40 * 48 * 2,
+           1e-12);
+    close_it(&f);
+}
+
 static void planned(void **state)
 {
     as_planned(*state, MLA);
@@ -282,8 +308,8 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(latent),  kk_reversed(latent), kk_test(sparse),  kk_reversed(sparse),
-        kk_test(planned), kk_test(runs),       kk_test(refused),
+        kk_test(latent),  kk_reversed(latent), kk_test(sparse), kk_reversed(sparse),
+        kk_test(planned), kk_test(chunks),     kk_test(runs),   kk_test(refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
