@@ -123,6 +123,10 @@ GPU_SRC   := $(sort $(wildcard tests/gpu/*.c))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS   := $(sort $(wildcard tests/golden/run tests/script/*))
+# One of these compiles what it runs by itself, the other runs nothing of the build.
+ifeq ($(filter release debug,$(MODE)),)
+SCRIPTS   := $(filter-out %/kernel_bypass %/runner,$(SCRIPTS))
+endif
 PROFILES  := $(sort $(shell find profiles -name '*.yaml' -o -name '*.json'))
 
 PROFILES_C := $(if $(wildcard profiles/embed.c),$(B)/gen/profiles.c)
