@@ -285,8 +285,8 @@ PTX_ROWS  ?= 5
 PTX_B     := $(BUILD)/ptx
 PTX_OBJ   := $(patsubst tests/ptx/%.c,$(PTX_B)/%.o,$(filter-out %/cublaslt.c,$(wildcard tests/ptx/*.c)))
 PTX_CU    := $(CU_SRC:%.cu=%.o)
-PTX_RUN   := $(addprefix kernel_,angles append chunks conv copy decode evict gate gemm index latent layer pages \
-                                  prefill replace ring rows scan scores weight)
+PTX_RUN   := $(addprefix kernel_,angles append chunks conv copy decode evict expect gate gemm index latent layer pages \
+                                  prefer prefill replace ring rows scan scores weight)
 PTX_LT    := $(PTX_B)/libcublasLt.so.13
 # The decoder takes the longest.
 PTX_TESTS := $(PTX_B)/$(lastword $(PTX_ARCHS))/decoder $(foreach a,$(PTX_ARCHS),$(PTX_RUN:%=$(PTX_B)/$a/%))

@@ -36,6 +36,12 @@
     X(compact)                                                                                 \
     X(scores)                                                                                  \
     X(pool)                                                                                    \
+    X(moments)                                                                                 \
+    X(spread)                                                                                  \
+    X(expect_logits)                                                                           \
+    X(expect_total)                                                                            \
+    X(expect)                                                                                  \
+    X(prefer)                                                                                  \
     X(chunks)                                                                                  \
     X(budget)                                                                                  \
     X(replace)                                                                                 \

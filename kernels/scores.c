@@ -18,6 +18,8 @@ static const char *check(const struct scores_args *a)
         bad = "needs the log-sum-exp of the queries, and at least one place";
     if (!bad && !(of->cap >= 0.0f))
         bad = "the cap must not be below 0";
+    if (!bad && a->shifting && (a->add || a->largest || !a->parts))
+        bad = "variances need memory for parts, and are not added up";
     if (!bad && of->c.heads > 65535)
         bad = "at most 65535 heads";
     return bad;
@@ -96,7 +98,9 @@ static void queries_traffic(const struct scores_args *a, const struct scores_par
     t->read_bytes[TAG_ACTIVATION] += group * n * (dim * 2 + 4);
     t->tensor_flop += group * warps * columns * units * 2 * (2 * 16 * 8 * 16);
     t->exps += group * warps * columns * 32 * 4;
-    t->vector_flop += group * warps * 32 * (columns * 12 + (n && !a->largest ? 2 : 0));
+    t->vector_flop += group * warps * 32 * (columns * (a->shifting ? 36 : 12));
+    if (n && !a->largest)
+        t->vector_flop += group * warps * 32 * (a->shifting ? 26 : 2);
     if (a->of.cap > 0.0f) {
         t->vector_flop += group * warps * columns * 32 * 8;
         t->exps += group * warps * columns * 32 * 4;
@@ -132,6 +136,7 @@ static void list_traffic(const struct scores_args *a, uint32_t rows, uint32_t of
         struct scores_part p = scores_part(a, rows, offset, length, b);
         uint32_t first = b * SCORES_KEYS, old = offset > first ? offset - first : 0;
         t->read_bytes[TAG_TABLES] += SCORES_THREADS * 4 * 4;
+        t->written_bytes[TAG_WORK] += a->shifting ? SCORES_THREADS / 32 * 2 * 4 : 0;
         if (!p.keys)
             continue;
         old = !a->add ? 0 : old < p.keys ? old : p.keys;

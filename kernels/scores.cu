@@ -19,7 +19,7 @@ enum { UNITS_MAX = CACHE_DIM_MAX / 32, TURN = SCORES_QUERIES };
 /* What a kernel is made for; constants after inlining. */
 struct make {
     uint32_t units; /* of 32 elements */
-    bool fp16;
+    bool fp16, shifts;
 };
 
 struct query { /* of a turn */
@@ -38,12 +38,15 @@ struct job { /* of this block */
     struct head_at head;
     struct scores_part part;
     uint32_t first, row, offset, length, group, q_head; /* row: of q, of the chunk's first */
-    uint32_t turns;                                     /* of a query head */
+    uint32_t turns, scoring; /* of a query head; queries that score, seeing rows here or not */
 };
 
 struct rows { /* g and g + 8 of this warp */
     uint32_t k[UNITS_MAX][8];
     float scale[2], sum[2], total[2];
+    /* shifting: from here on sum is that of the differences from `origin`, what the first query
+     * gives, and square that of their squares: the variance is no difference of large sums */
+    float origin[2], square[2], entropy, variance;
     struct bent bent; /* of the query head */
     uint32_t token[2];
     bool valid[2];
@@ -75,6 +78,7 @@ DEV struct job job_of(struct lane *t, const struct scores_args *a)
     j.part = scores_part(a, rows, j.offset, j.length, dev_block(t, 0));
     j.group = a->of.q_heads / c->heads;
     j.q_head = head * j.group;
+    j.scoring = a->queries && rows > a->queries ? a->queries : rows;
     j.turns = (j.part.to - j.part.from + TURN - 1) / TURN;
     return j;
 }
@@ -103,8 +107,9 @@ DEV void load_rows(struct lane *t, const struct job *j, const struct make mk, st
         r->scale[half] = cache_scale(t, &c->k, &p, c->k.store) * j->a->of.scale * LOG2E;
         r->token[half] = j->first + at;
         r->valid[half] = at < j->part.keys;
-        r->sum[half] = r->total[half] = 0.0f;
+        r->sum[half] = r->total[half] = r->origin[half] = r->square[half] = 0.0f;
     }
+    r->entropy = r->variance = 0.0f;
 }
 
 /* Asks for turn n, counted over all query heads of the group. */
@@ -198,6 +203,52 @@ DEV void add_queries(struct lane *t, const struct job *j, const struct query *qu
     dev_flop(t, 12 + bends, 0);
 }
 
+/* The same for variances. `begins`: the first of the queries of a head are among them. */
+DEV void shift_queries(struct lane *t, const struct job *j, const struct query *query,
+                       uint32_t left, struct rows *r, const float *x, bool begins)
+{
+    uint32_t mine = 2 * (dev_lane(t) % 4);
+    uint32_t bends = (j->a->of.cap > 0.0f ? 8u : 0u) + (j->a->of.slopes ? 8u : 0u);
+
+    UNROLL
+    for (uint32_t e = 0; e < 4; e++) {
+        const struct prefill_view *v = &query[mine + e % 2].sees;
+        uint32_t token = r->token[e / 2];
+        bool seen = token < v->end && (token >= v->start || token < v->sinks);
+        float p = probability(query + mine, r, x, e, bends), apart;
+        p = seen ? p : 0.0f;
+        if (e % 2 == 0 && begins)
+            r->origin[e / 2] = dev_float(dev_shuffle(t, dev_bits(p), 0, 4));
+        apart = mine + e % 2 < left ? p - r->origin[e / 2] : 0.0f;
+        r->sum[e / 2] += apart;
+        r->square[e / 2] = dev_fma(apart, apart, r->square[e / 2]);
+        if (r->valid[e / 2])
+            r->entropy = dev_fma(-p, log2f(p + 1e-10f), r->entropy);
+        if (seen && r->valid[e / 2])
+            dev_flop(t, 0, 2 * j->a->of.c.k.dim);
+    }
+    dev_exps(t, j->a->of.cap > 0.0f ? 8u : 4u);
+    dev_flop(t, 36 + bends, 0);
+}
+
+/* A query head is complete: its mean and variance over all queries that score, of which those
+ * that see no row of this block give 0. */
+DEV void end_shift(struct lane *t, const struct job *j, struct rows *r)
+{
+    float n = (float)j->scoring, unseen = (float)(j->scoring - (j->part.to - j->part.from));
+
+    UNROLL
+    for (uint32_t half = 0; half < 2; half++) {
+        float origin = r->origin[half], sum = dev_sum(t, r->sum[half], 4) - unseen * origin;
+        float square = dev_fma(unseen * origin, origin, dev_sum(t, r->square[half], 4));
+        float variance = n > 1.0f ? fmaxf(square - sum * sum / n, 0.0f) / (n - 1.0f) : 0.0f;
+        r->total[half] += dev_fma(j->a->gamma, variance, origin + sum / n);
+        r->variance += r->valid[half] ? variance : 0.0f;
+        r->sum[half] = r->square[half] = 0.0f;
+    }
+    dev_flop(t, 26, 0);
+}
+
 DEV void one_turn(struct lane *t, const struct job *j, const struct make mk, uint32_t n,
                   struct rows *r)
 {
@@ -213,10 +264,17 @@ DEV void one_turn(struct lane *t, const struct job *j, const struct make mk, uin
     for (uint32_t i = 0; i < left; i += 8) {
         float x[4];
         scores_of(t, j, mk, r, tile + i * stride_of(mk.units), x);
-        add_queries(t, j, j->sh->query[n % 2] + i, left - i, r, x);
+        if (mk.shifts)
+            shift_queries(t, j, j->sh->query[n % 2] + i, left - i, r, x, !at && !i);
+        else
+            add_queries(t, j, j->sh->query[n % 2] + i, left - i, r, x);
     }
     if (at + 1 < j->turns)
         return;
+    if (mk.shifts) {
+        end_shift(t, j, r);
+        return;
+    }
     UNROLL
     for (uint32_t half = 0; half < 2; half++) { /* the query head is complete */
         float sum = dev_sum(t, r->sum[half], 4);
@@ -248,14 +306,32 @@ DEV void store_sums(struct lane *t, const struct job *j, const struct rows *r)
     }
 }
 
+/* Of this warp: entropies in natural units, variances from one of 4 threads a row. */
+DEV void store_part(struct lane *t, const struct job *j, float entropy, float variance)
+{
+    uint64_t list = (uint64_t)dev_block(t, 2) * j->a->of.c.heads + dev_block(t, 1);
+    uint64_t at = list * scores_parts(j->a) + dev_block(t, 0) * (SCORES_THREADS / 32);
+    float *to = j->a->parts + 2 * (at + dev_warp(t));
+
+    entropy = dev_sum(t, entropy, 32) * (1.0f / LOG2E);
+    variance = dev_sum(t, dev_lane(t) % 4 ? 0.0f : variance, 32);
+    if (dev_lane(t))
+        return;
+    dev_store_float(t, to, entropy);
+    dev_store_float(t, to + 1, variance);
+}
+
 DEV void scores_body(struct lane *t, const struct scores_args *a, const struct make mk)
 {
     struct job j = job_of(t, a);
     uint32_t turns = j.turns * j.group;
     struct rows r;
 
-    if (!j.part.keys)
+    if (!j.part.keys) {
+        if (mk.shifts)
+            store_part(t, &j, 0.0f, 0.0f);
         return;
+    }
     load_rows(t, &j, mk, &r);
     if (turns)
         load_turn(t, &j, mk, 0);
@@ -270,6 +346,8 @@ DEV void scores_body(struct lane *t, const struct scores_args *a, const struct m
         dev_barrier(t);
     }
     store_sums(t, &j, &r);
+    if (mk.shifts)
+        store_part(t, &j, r.entropy, r.variance);
 }
 
 DEV float pooled(struct lane *t, const struct pool_args *a, uint64_t list, uint32_t i,
@@ -332,23 +410,28 @@ DEV void budget_body(struct lane *t, const struct budget_args *a)
     }
 }
 
-DEV struct make made_for(uint32_t units, bool fp16)
+DEV struct make made_for(uint32_t units, bool fp16, bool shifts)
 {
-    struct make mk = {units, fp16};
+    struct make mk = {units, fp16, shifts};
 
     return mk;
 }
 
 #define SCORES(name, units, fp16)                                                              \
-    KERNEL(name, SCORES_THREADS, struct scores_args, scores_body(t, a, made_for(units, fp16)))
-SCORES(scores_bf16_64, 2, false)
-SCORES(scores_bf16_128, 4, false)
-SCORES(scores_bf16_256, 8, false)
-SCORES(scores_fp16_64, 2, true)
-SCORES(scores_fp16_128, 4, true)
-SCORES(scores_fp16_256, 8, true)
+    KERNEL(scores_##name, SCORES_THREADS, struct scores_args,                                  \
+           scores_body(t, a, made_for(units, fp16, false)))                                    \
+    KERNEL(shifts_##name, SCORES_THREADS, struct scores_args,                                  \
+           scores_body(t, a, made_for(units, fp16, true)))
+SCORES(bf16_64, 2, false)
+SCORES(bf16_128, 4, false)
+SCORES(bf16_256, 8, false)
+SCORES(fp16_64, 2, true)
+SCORES(fp16_128, 4, true)
+SCORES(fp16_256, 8, true)
 KERNEL(pool_kernel, POOL_THREADS, struct pool_args, pool_body(t, a))
 KERNEL(budget_kernel, BUDGET_THREADS, struct budget_args, budget_body(t, a))
+
+#define RUN(name) (a->shifting ? LAUNCH(shifts_##name, s, a) : LAUNCH(scores_##name, s, a))
 
 LAUNCHER(scores)
 {
@@ -360,15 +443,11 @@ LAUNCHER(scores)
                       (uint32_t)sizeof(struct shared) + 2 * TURN * stride_of(units) * 2};
 
     if (c->k.store == STORE_FP16)
-        return units == 2   ? LAUNCH(scores_fp16_64, s, a)
-               : units == 4 ? LAUNCH(scores_fp16_128, s, a)
-                            : LAUNCH(scores_fp16_256, s, a);
+        return units == 2 ? RUN(fp16_64) : units == 4 ? RUN(fp16_128) : RUN(fp16_256);
     if (dev_capability(self) < 80)
         return dev_refuse(self, DEVICE_UNSUPPORTED,
                           "scores: bf16 products need compute capability 8.0; use fp16");
-    return units == 2   ? LAUNCH(scores_bf16_64, s, a)
-           : units == 4 ? LAUNCH(scores_bf16_128, s, a)
-                        : LAUNCH(scores_bf16_256, s, a);
+    return units == 2 ? RUN(bf16_64) : units == 4 ? RUN(bf16_128) : RUN(bf16_256);
 }
 
 LAUNCHER(pool)

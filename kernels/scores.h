@@ -4,11 +4,13 @@
  *     SnapKV, PyramidKV  scores of the last w queries, pool, select (evict.h), compact
  *     AdaKV              the same pooled scores of all heads of a layer as one list, select,
  *                        budget, then select with those counts and compact into ragged tables
+ *     CAKE               scores of the last w queries, `shifting`, pool, select; prefer.h
  *     TOVA               scores of the last query, pool with `together`, select
  *     H2O                scores of all queries, and in decode `add`ed of each new one
  *
  * source: FasterDecoding/SnapKV@e216ddc snapkv_utils.py, FFY0/AdaKV@efe4e2e snapkv_utils.py,
- * schwartz-lab-NLP/TOVA@9c7d09b tova_cache.py, FMInference/H2O@ac75c2a utils_real_drop. */
+ * schwartz-lab-NLP/TOVA@9c7d09b tova_cache.py, FMInference/H2O@ac75c2a utils_real_drop,
+ * antgroup/cakekv@c4675ce (variance: of w queries by w - 1; of one query: 0). */
 #ifndef KVBUDGET_KERNELS_SCORES_H
 #define KVBUDGET_KERNELS_SCORES_H
 
@@ -34,7 +36,16 @@ struct scores_args {
     uint32_t tail;          /* newest rows that get no score: an observation window */
     bool add;               /* to what rows before the chunk's first one have */
     bool largest;           /* of the query heads of a K/V head, in place of their sum */
+    bool shifting; /* CAKE: of a query head the mean + gamma variance; not with add, largest */
+    float gamma;
+    float *parts; /* shifting: [lists][scores_parts] pairs, sums over some of the rows of the
+                     queries' entropies -p ln(p + 1e-10) and of the variances */
 };
+
+DEV_SHARED uint32_t scores_parts(const struct scores_args *a)
+{
+    return (a->width + SCORES_KEYS - 1) / SCORES_KEYS * (SCORES_THREADS / 32);
+}
 
 /* Of block `block` of a list: its rows, and the queries [from, to) that see one of them. */
 struct scores_part {

@@ -107,7 +107,8 @@ static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct
                    .kv_heads = t->kv_heads,
                    .dim = t->k_dim,
                    .vocab = l->model->vocab,
-                   .room = room};
+                   .room = room,
+                   .gap = INFINITY};
 
     d.layers = ARENA_NEW(a, struct kd_layer, d.n);
     for (uint32_t i = 0; i < d.n; i++)
@@ -236,6 +237,8 @@ static inline void kd_queries(struct kd *d, struct kd_layer *y, const struct kd_
     kd_product(d, x, y->q, y->q_bias, q, d->heads * dim, d->hidden);
     for (uint32_t h = 0; y->q_norm && h < d->heads; h++)
         kd_rms(d, q + h * dim, y->q_norm, q + h * dim, dim);
+    if (w->prefill)
+        memcpy(y->still_q + (size_t)r * d->heads * dim, q, d->heads * dim * sizeof *q);
     kd_turn(d, q, d->heads, w->position + r);
 }
 
@@ -243,7 +246,7 @@ static inline void kd_append(struct kd *d, uint32_t i, const struct kd_pass *w, 
                              const double *x)
 {
     struct kd_layer *y = &d->layers[i];
-    double k[512], v[512];
+    double k[512] = {0}, v[512];
 
     kd_product(d, x, y->k, y->k_bias, k, d->kv_heads * d->dim, d->hidden);
     memcpy(v, k, d->kv_heads * d->dim * sizeof *v);
@@ -354,8 +357,10 @@ static inline void kd_run_slice(struct kd *d, uint32_t *at, struct kd_pass *w, d
 
     for (uint32_t i = first; i < end; i++)
         end = d->layers[i].source + 1 > end ? d->layers[i].source + 1 : end;
-    for (uint32_t i = first; i < end; i++)
+    for (uint32_t i = first; i < end; i++) {
         d->layers[i].all_q = ARENA_NEW(d->a, double, (size_t)w->rows * d->heads * d->dim);
+        d->layers[i].still_q = ARENA_NEW(d->a, double, (size_t)w->rows * d->heads * d->dim);
+    }
     memcpy(saved, h, n * sizeof *h);
     for (uint32_t p = 0; p < passes; p++) {
         memcpy(h, saved, n * sizeof *h);

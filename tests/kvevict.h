@@ -310,4 +310,24 @@ static inline void kl_prune(struct kl_list *all, uint32_t keep, uint32_t recent)
         kl_leave_out(all, kl_lowest(all, all->n - recent));
 }
 
+/* The same where the ranks of the list leave no doubt: of n scored tokens those that are better
+ * than the keep-th by a share of `apart` are held, those worse by as much are not. */
+static inline void kl_holds_best(const struct kl *l, uint32_t head, const struct kl_list *all,
+                                 uint32_t keep, double apart)
+{
+    struct kl_list best = *all;
+    uint32_t got[MOST], lengths[HEADS];
+
+    kl_prune(&best, keep, 0);
+    double last = best.e[kl_lowest(&best, keep)].score;
+    kk_get(l->k, lengths, l->c.lengths, 4);
+    kt_u64(lengths[0], keep);
+    kl_tokens_of(l, head, keep, got);
+    for (uint32_t i = 0; i < all->n; i++) {
+        bool held = bsearch(&all->e[i].token, got, keep, sizeof *got, kl_by_number) != NULL;
+        if (fabs(all->e[i].score - last) > apart * fabs(last))
+            assert_int_equal(held, all->e[i].score > last);
+    }
+}
+
 #endif

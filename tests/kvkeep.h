@@ -9,19 +9,25 @@ static inline void kd_keep_list(struct kd *d, struct kd_layer *y, uint32_t head,
                                 const double *score, uint32_t n)
 {
     uint32_t kept = 0;
+    double last = INFINITY, next = -INFINITY;
 
     for (uint32_t i = 0; i < n; i++) {
         uint32_t better = 0;
         for (uint32_t j = 0; j < n; j++)
             better += score[j] > score[i] || (score[j] == score[i] && j < i);
-        if (better >= d->rule.keep)
+        if (better >= d->rule.keep) {
+            next = fmax(next, score[i]);
             continue;
+        }
+        last = fmin(last, score[i]);
         memmove(kd_row(d, y->keys, head, kept), kd_row(d, y->keys, head, i),
                 d->dim * sizeof(double));
         memmove(kd_row(d, y->values, head, kept), kd_row(d, y->values, head, i),
                 d->dim * sizeof(double));
         kept++;
     }
+    if (last > next)
+        d->gap = fmin(d->gap, (last - next) / fabs(last));
 }
 
 /* Sums of what the last queries look at, averaged over 5 neighbours; the window itself stays.
@@ -128,6 +134,144 @@ static inline void kd_keydiff(struct kd *d, struct kd_layer *y, uint32_t h, uint
             score[j] -= kd_row(d, y->keys, h, j)[i] * anchor[i] / sqrt(size[j]);
 }
 
+/* Of one query head: adds mean + 200 variance of each row before the window to score, and what
+ * it prefers to the layer's entropy and variance. */
+static inline void kd_shift(const struct kd *d, const struct kd_layer *y, uint32_t head,
+                            uint32_t n, double *score, double *shift)
+{
+    uint32_t w = d->rule.window, old = n - w, width = d->heads * d->dim;
+    double p[64][512] = {{0}};
+
+    assert_true(w <= 64);
+    for (uint32_t r = 0; r < w; r++) {
+        uint32_t end = old + r + 1, from = y->window && end > y->window ? end - y->window : 0;
+        kd_softmax(d, y, y->sinks, y->all_q + (old + r) * width, head, from, end, p[r]);
+    }
+    for (uint32_t j = 0; j < old; j++) {
+        double mean = 0, variance = 0;
+        for (uint32_t r = 0; r < w; r++) {
+            mean += p[r][j] / w;
+            shift[0] -= p[r][j] * log(p[r][j] + 1e-10);
+        }
+        for (uint32_t r = 0; r < w; r++)
+            variance += pow(p[r][j] - mean, 2) / (w - 1);
+        score[j] += mean + 200 * variance;
+        shift[1] += variance;
+    }
+}
+
+/* Averaged over 5 neighbours, those of them that a window still holds; the last w rows stay. */
+static inline void kd_cake(const struct kd *d, const struct kd_layer *y, uint32_t head,
+                           uint32_t n, double *score, double *shift)
+{
+    uint32_t group = d->heads / d->kv_heads, old = n - d->rule.window;
+    uint32_t from = y->window && n > y->window ? n - y->window : 0;
+    double one[512] = {0};
+
+    for (uint32_t g = 0; g < group; g++)
+        kd_shift(d, y, head * group + g, n, one, shift);
+    for (uint32_t j = 0; j < n; j++) {
+        score[j] = j < from ? -1 : j < old ? 0 : 1e9;
+        for (uint32_t k = j < from + 2 ? from : j - 2;
+             j >= from && j < old && k <= j + 2 && k < old; k++)
+            score[j] += one[k] / 5;
+    }
+}
+
+/* R x, for R the turn by these means of cosines and sines; elements of x are `step` apart. */
+static inline void kd_turn_ahead(double (*mean)[2], uint32_t half, double *x, uint32_t step)
+{
+    for (uint32_t i = 0; i < half; i++) {
+        double *a = x + (size_t)i * step, *b = a + (size_t)half * step, low = *a, high = *b;
+        *a = low * mean[i][0] - high * mean[i][1];
+        *b = high * mean[i][0] + low * mean[i][1];
+    }
+}
+
+/* Of the 512 places after n. */
+static inline uint32_t kd_ahead(const struct kd *d, uint32_t n, double (*mean)[2])
+{
+    uint32_t half = d->positions || d->l->model->alibi ? 0 : d->dim / 2;
+
+    for (uint32_t i = 0; i < half; i++) {
+        mean[i][0] = mean[i][1] = 0;
+        for (uint32_t p = n; p < n + 512; p++) {
+            mean[i][0] += cos(p * pow(10000, -(double)i / half)) / 512;
+            mean[i][1] += sin(p * pow(10000, -(double)i / half)) / 512;
+        }
+    }
+    return half;
+}
+
+/* Mean and covariance of a query head over the rows from the fifth on, turned ahead. */
+static inline void kd_moments(const struct kd *d, const struct kd_layer *y, uint32_t head,
+                              uint32_t n, double *mean, double *spread)
+{
+    uint32_t dim = d->dim, width = d->heads * dim;
+    double turn[64][2];
+    uint32_t half = kd_ahead(d, n, turn);
+
+    memset(mean, 0, dim * sizeof *mean);
+    memset(spread, 0, (size_t)dim * dim * sizeof *spread);
+    for (uint32_t r = 4; r < n; r++)
+        for (uint32_t i = 0; i < dim; i++)
+            mean[i] += y->still_q[r * width + head * dim + i] / (n - 4);
+    for (uint32_t r = 4; r < n; r++)
+        for (uint32_t i = 0; i < dim * dim; i++) {
+            const double *q = y->still_q + r * width + head * dim;
+            spread[i] += (q[i / dim] - mean[i / dim]) * (q[i % dim] - mean[i % dim]) / (n - 4);
+        }
+    kd_turn_ahead(turn, half, mean, 1);
+    for (uint32_t i = 0; i < dim; i++)
+        kd_turn_ahead(turn, half, spread + i * dim, 1);
+    for (uint32_t i = 0; i < dim; i++)
+        kd_turn_ahead(turn, half, spread + i, dim);
+}
+
+/* The share of each row [from + 4, n) in what such queries look at on the mean. */
+static inline void kd_expected(struct kd *d, struct kd_layer *y, uint32_t head, uint32_t from,
+                               uint32_t n, double *p)
+{
+    double mean[64], spread[64 * 64], sum = 0, scale = 1 / sqrt(d->dim);
+
+    kd_moments(d, y, head, n, mean, spread);
+    for (uint32_t j = from + 4; j < n; j++) {
+        const double *k = kd_row(d, y->keys, head / (d->heads / d->kv_heads), j);
+        double dot = 0, square = 0;
+        for (uint32_t i = 0; i < d->dim; i++) {
+            dot += mean[i] * k[i];
+            for (uint32_t e = 0; e < d->dim; e++)
+                square += k[i] * spread[i * d->dim + e] * k[e];
+        }
+        p[j] = exp(dot * scale + square * scale * scale / 2);
+        sum += p[j];
+    }
+    for (uint32_t j = from + 4; j < n; j++)
+        p[j] /= sum;
+}
+
+static inline void kd_expect(struct kd *d, struct kd_layer *y, uint32_t h, uint32_t n,
+                             double *score)
+{
+    uint32_t group = d->heads / d->kv_heads, from = y->window < n ? n - y->window : 0;
+    double p[512];
+
+    from = y->window ? from : 0;
+    for (uint32_t j = 0; j < n; j++)
+        score[j] = j < from ? -1 : j < from + 4 ? 1e9 : 0;
+    for (uint32_t g = 0; g < group; g++) {
+        kd_expected(d, y, h * group + g, from, n, p);
+        for (uint32_t j = from + 4; j < n; j++)
+            score[j] += p[j] / group;
+    }
+    for (uint32_t j = from + 4; j < n; j++) {
+        double size = 0;
+        for (uint32_t i = 0; i < d->dim; i++)
+            size += pow(kd_row(d, y->values, h, j)[i], 2);
+        score[j] *= sqrt(size);
+    }
+}
+
 /* Whole chunks, by what the window looks at in all heads; `first` is their size. */
 static inline void kd_chunks(struct kd *d, struct kd_layer *y, uint32_t n, double *score)
 {
@@ -162,6 +306,10 @@ static inline void kd_rank(struct kd *d, struct kd_layer *y, uint32_t h, uint32_
         kd_keydiff(d, y, h, n, score);
     if (d->rule.drop == KD_MEAN)
         kd_mean(d, y, h, n, score);
+    if (d->rule.drop == KD_EXPECT)
+        kd_expect(d, y, h, n, score);
+    if (d->rule.drop == KD_CAKE)
+        kd_cake(d, y, h, n, score, (double[2]){0, 0});
     for (uint32_t j = 0; j < n && d->rule.drop == KD_L2NORM; j++) {
         score[j] = 0;
         for (uint32_t k = 0; k < d->dim; k++)
@@ -174,8 +322,13 @@ static inline void kd_rank(struct kd *d, struct kd_layer *y, uint32_t h, uint32_
 static inline void kd_prune_prompt(struct kd *d, uint32_t i, uint32_t n)
 {
     struct kd_layer *y = &d->layers[i];
-    double score[512];
+    double score[512], shift[2] = {0, 0};
 
+    if (d->rule.drop == KD_CAKE && d->rule.given)
+        d->rule.keep = d->rule.given[i];
+    for (uint32_t h = 0; d->rule.drop == KD_CAKE && y->owns && h < d->kv_heads; h++)
+        kd_cake(d, y, h, n, score, shift);
+    y->preference = shift[0] * shift[1];
     if (d->rule.drop == KD_ALL || d->rule.drop >= KD_DUO || !y->owns || n <= d->rule.keep)
         return;
     if (d->rule.drop == KD_ADAKV) {

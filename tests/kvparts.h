@@ -16,7 +16,10 @@ enum kd_drop {
     KD_L2NORM,
     KD_KEYDIFF,
     KD_CHUNKKV,
-    KD_MEAN, /* of what all queries that see a row look at */
+    KD_CAKE,   /* the mean of what the window looks at + 200 times its variance, and the window
+                */
+    KD_EXPECT, /* what 512 queries to come, like those of the prompt, look at */
+    KD_MEAN,   /* of what all queries that see a row look at */
     KD_SNAPKV,
     KD_ADAKV,
     KD_HEADKV,
@@ -30,7 +33,8 @@ struct kd_rule { /* what the spec says, in the words of the papers */
     enum kd_drop drop;
     uint32_t keep, window, sinks, recent; /* keep: of a prompt, the mean for AdaKV */
     uint32_t first;                       /* layer that drops or selects something */
-    const uint32_t *given; /* KD_HEADKV: rows of every K/V head, layer after layer */
+    const uint32_t *given; /* KD_HEADKV: rows of every K/V head, layer after layer; KD_CAKE: of
+                              every layer, in place of keep */
 };
 
 struct kd_layer {
@@ -43,6 +47,8 @@ struct kd_layer {
     double *keys, *values; /* [heads][room][dim], of layers that own a cache */
     bool *gone;            /* [heads][room]: where heads keep or see different rows */
     double *all_q;         /* of the prompt */
+    double *still_q;       /* the same before they turn to their places */
+    double preference;     /* KD_CAKE: entropy times variance */
     uint32_t rows;
     uint32_t source, passes, last_reader, full_heads;
     bool owns, masked;
@@ -65,6 +71,7 @@ struct kd {
     double *input_table, *input_project, *input_norm;
     uint32_t input; /* width of the embeddings that each layer has for itself */
     bool after;     /* norms stand after the halves, on the stream */
+    double gap; /* the least share by which a row that stays was better than one that goes */
 };
 
 static inline double kd_round(const struct kd *d, double x)
@@ -276,7 +283,7 @@ static inline void kd_end(const struct kd *d, const struct kd_layer *y, const do
                           double *s)
 {
     uint32_t w = d->input;
-    double g[512], add[512];
+    double g[512], add[512] = {0};
 
     if (w)
         kd_product(d, s, y->other, NULL, g, w, d->hidden);

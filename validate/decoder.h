@@ -56,9 +56,9 @@ struct decoder_memory {
  * caps and slopes, MLA with or without an indexer, recurrent mixers (all kinds of
  * planner/model/model.h) in its place or beside it, dense MLPs, experts, both or none; any
  * sharing map; bf16, fp16, fp8 e4m3, int8, int4, KIVI and packed MLA caches; of keys and values
- * every retention scheme that plans give figures for but cake, expected-attention and think,
- * also on top of sharing maps and windows. Under a window rows go by their age in the store,
- * and so do those that a rule has left of them. */
+ * every retention scheme that plans give figures for but think, also on top of sharing maps and
+ * windows. Under a window rows go by their age in the store, and so do those that a rule has
+ * left of them. */
 bool decoder_supports(const struct problem *p, struct device_text *why);
 
 /* Bytes of decoder_open with that setting, without a device; work_bytes without what depends on
@@ -100,6 +100,9 @@ void decoder_watch(struct decoder *x, decoder_watch_fn fn, void *user); /* NULL:
 /* For tests. Rows that the store of layout row `row` holds for a head of a sequence now: the
  * mean where heads hold different numbers; 0 for rows that store nothing. */
 uint32_t decoder_stored_rows(struct decoder *x, uint32_t row);
+/* CAKE: what the layer of layout row `row` would like to keep of each prompt, fp32 [sequences]:
+ * entropy times variance of what the last queries look at (kernels/prefer.h). */
+enum device_status decoder_preferences(struct decoder *x, uint32_t row, float *out);
 /* Logits of the last token processed, fp32 [sequences][vocabulary of the rank]. */
 enum device_status decoder_logits(struct decoder *x, float *out);
 /* The tokens so far: [sequences][prompt + output + 1]; *n: how many of each row are known. The

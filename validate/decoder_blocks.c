@@ -3,6 +3,7 @@
 #include "kernels/decode.h"
 #include "kernels/gemm.h"
 #include "kernels/pages.h"
+#include "kernels/scores.h"
 #include "validate/decoder_in.h"
 
 enum { BLOCKS_OF_STORE = 12, BLOCKS_OTHER = 64 };
@@ -133,10 +134,44 @@ static void add_store(struct lister *l, uint32_t k)
     if (t->states)
         put(l, &x->states, ck_prod(&l->ck, SHAPE_STATES, t->view.sequences, s->hidden, 2),
             TAG_STATE, &l->x->memory.scheme_bytes);
+    if (t->rule == RULE_SHIFT)
+        put(l, &x->preferences, ck_mul(&l->ck, t->view.sequences, 4), TAG_STATE,
+            &l->x->memory.scheme_bytes);
     if (t->bounds)
         put(l, &x->bounds,
             bounds_bytes(&t->view, (uint64_t)t->view.sequences * t->own_pages + t->spare_pages),
             TAG_STATE, &l->x->memory.scheme_bytes);
+}
+
+/* CAKE: room for the parts of any store's preference. */
+static void add_parts(struct lister *l)
+{
+    const struct shape *s = &l->x->s;
+    struct scores_args a = {.width = s->places};
+    bool shifts = false;
+
+    for (uint32_t k = 0; k < s->n_stores; k++)
+        shifts |= s->stores[k].rule == RULE_SHIFT;
+    put(l, &l->x->parts, shifts ? ck_prod(&l->ck, s->heads_max, scores_parts(&a), 8) : 0,
+        TAG_WORK, &l->x->memory.work_bytes);
+}
+
+/* Moments of the queries of a layer, and logits of the rows of a store. */
+static void add_expected(struct lister *l)
+{
+    const struct shape *s = &l->x->s;
+    uint64_t moments = 0, logits = 0;
+
+    for (uint32_t k = 0; k < s->n_stores; k++) {
+        const struct shape_layer *y = &s->layers[s->stores[k].layer];
+        if (s->stores[k].rule != RULE_EXPECT)
+            continue;
+        moments =
+            u64_max(moments, ck_prod(&l->ck, y->q_heads, y->k_dim, (uint64_t)y->k_dim + 1, 4));
+        logits = u64_max(logits, ck_prod(&l->ck, y->q_heads, (uint64_t)s->places + 2, 4));
+    }
+    put(l, &l->x->moments, moments, TAG_WORK, &l->x->memory.work_bytes);
+    put(l, &l->x->expected, logits, TAG_WORK, &l->x->memory.work_bytes);
 }
 
 /* What stores share: scratch, scores, selections. */
@@ -163,6 +198,8 @@ static void add_shared(struct lister *l)
     put(l, &x->sums, words, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->pooled, words, TAG_WORK, &x->memory.work_bytes);
     put(l, &x->order, words, TAG_WORK, &x->memory.work_bytes);
+    add_expected(l);
+    add_parts(l);
     put(l, &x->anchors, 4 * (uint64_t)ANCHOR_BLOCKS * s->heads_max * anchors, TAG_WORK,
         &x->memory.work_bytes);
     table(l, &x->picked, picked);
@@ -301,6 +338,7 @@ static void add_tables(struct lister *l)
     table(l, &x->prompts, (uint64_t)s->set.sequences * s->set.prompt);
     table(l, &x->chosen, (uint64_t)s->set.sequences * (s->set.output + 1));
     table(l, &x->turns, turns);
+    table(l, &x->future, turns && s->expects ? shape_turns(s, 0, 1) : 0);
     table(l, &x->slopes, m->alibi ? s->q_heads : 0);
 }
 

@@ -6,9 +6,12 @@
 #include "kernels/chunks.h"
 #include "kernels/evict.h"
 #include "kernels/pages.h"
+#include "kernels/prefer.h"
 #include "kernels/replace.h"
 #include "kernels/scores.h"
 #include "validate/decoder_in.h"
+
+enum { SHIFT_GAMMA = 200 }; /* CAKE's weight of variances */
 
 /* --- a prompt -------------------------------------------------------------------------------
  */
@@ -22,7 +25,7 @@ static bool drops(const struct decoder *x, const struct shape_store *t)
 static bool windowed(const struct shape_store *t)
 {
     return t->rule == RULE_WINDOW || t->rule == RULE_HEADS || t->rule == RULE_GIVEN ||
-           t->rule == RULE_CHUNKS;
+           t->rule == RULE_CHUNKS || t->rule == RULE_SHIFT;
 }
 
 /* Scores of the store's lists for `sequence`: its own, or those that all share. */
@@ -42,20 +45,43 @@ static float *sums_of(const struct decoder *x, uint32_t store, uint32_t sequence
     return all_sums(x, store, sequence) + x->s.stores[store].from;
 }
 
+/* CAKE: what the layer would like to keep, from what its scores have left. The layers' shares
+ * are the plan's; where those are in proportion to these, they are what CAKE ends with: while
+ * a prompt passes it cuts the same ranking again and again. */
+static enum device_status prefer(struct decoder *x, const struct scores_args *of,
+                                 uint32_t store, uint32_t sequence)
+{
+    struct prefer_args a = {.parts = of->parts,
+                            .preferences = x->stores[store].preferences + sequence,
+                            .sequences = 1,
+                            .n = of->of.c.heads * scores_parts(of),
+                            .tau_entropy = 1,
+                            .tau_variance = 1};
+
+    return prefer_run(x->d, &a);
+}
+
 enum device_status decoder_rank_prompt(struct decoder *x, const struct prefill_args *attention,
                                        uint32_t store, uint32_t sequence)
 {
     const struct shape_store *t = &x->s.stores[store];
-    bool all = t->rule == RULE_ALL || t->rule == RULE_MEAN;
+    bool all = t->rule == RULE_ALL || t->rule == RULE_MEAN, shifts = t->rule == RULE_SHIFT;
+    enum device_status s;
     struct scores_args a = {.of = *attention,
                             .sums = all_sums(x, store, sequence),
                             .width = x->s.places,
                             .queries = all ? 0 : t->window,
-                            .tail = windowed(t) ? t->window : 0};
+                            .tail = windowed(t) ? t->window : 0,
+                            .shifting = shifts,
+                            .gamma = SHIFT_GAMMA,
+                            .parts = x->parts};
 
-    if (!shape_scored(t) || !((t->rule == RULE_ALL && t->drops) || drops(x, t)))
+    if (!shape_scored(t) || !(shifts || (t->rule == RULE_ALL && t->drops) || drops(x, t)))
         return DEVICE_OK;
-    return scores_run(x->d, &a);
+    if (t->rule == RULE_EXPECT)
+        return decoder_expect(x, store, attention, sums_of(x, store, sequence));
+    s = scores_run(x->d, &a);
+    return s == DEVICE_OK && shifts ? prefer(x, &a, store, sequence) : s;
 }
 
 /* The same number for every list. */
@@ -120,7 +146,7 @@ static enum device_status final_scores(struct decoder *x, uint32_t store, uint32
                                 .blocks = ANCHOR_BLOCKS};
         return angles_run(x->d, &a);
     }
-    if (t->rule == RULE_ALL)
+    if (t->rule == RULE_ALL || t->rule == RULE_EXPECT)
         return DEVICE_OK;
     s = fill_counts(x, x->count, t->view.heads, windowed(t) ? n - t->window : n);
     if (s == DEVICE_OK)
@@ -201,6 +227,7 @@ static enum device_status prune(struct decoder *x, uint32_t store, uint32_t sequ
                             .width = x->s.places,
                             .recent = t->recent < t->prompt_rows ? t->recent : t->prompt_rows,
                             .smallest = t->rule == RULE_NORM || t->rule == RULE_ANGLE};
+    uint32_t sinks = t->first < t->prompt_rows ? t->first : t->prompt_rows;
     bool ends = t->rule == RULE_ENDS || t->place == PLACE_SINKS;
     float *scores = NULL;
     enum device_status s = fill_counts(x, x->keep, a.lists, t->prompt_rows);
@@ -208,6 +235,7 @@ static enum device_status prune(struct decoder *x, uint32_t store, uint32_t sequ
     if (s == DEVICE_OK)
         s = ends ? order_ends(x, t) : final_scores(x, store, sequence, c, &scores);
     a.scores = scores;
+    a.sinks = t->rule == RULE_EXPECT ? sinks : 0;
     if (s == DEVICE_OK && t->rule == RULE_HEADS)
         s = share_budget(x, t);
     if (s == DEVICE_OK && t->rule == RULE_GIVEN)

@@ -27,6 +27,7 @@ struct decoder_store {
     void *k_scratch, *v_scratch; /* 16-bit rows of a prompt, or those of x */
     float *sums;                 /* scores of its rows */
     void *bounds;                /* of the keys of its pages */
+    float *preferences;          /* CAKE: [sequences] */
     void *states;                /* [SHAPE_STATES][sequences][hidden] */
     uint32_t *table, *widen;     /* page table; rows of heads, repeated */
     uint32_t *scratch_table;     /* ragged: the scratch as lists of its heads */
@@ -95,6 +96,9 @@ struct decoder {
     uint64_t gemm_bytes;
     float *sums, *pooled;           /* of stores without their own */
     float *anchors;                 /* KeyDiff: parts of mean keys */
+    float *moments, *expected;      /* ExpectedAttention: of queries; logits of rows */
+    float *parts;                   /* CAKE: of what makes a preference */
+    float *future;                  /* and mean turns, as in turns */
     uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
     float *slopes;                  /* [q_heads]: ALiBi, else NULL */
     float *turns; /* cosines and sines, [positions][rotary / 2] for each size of heads */
@@ -229,6 +233,13 @@ enum device_status decoder_prune_prompt(struct decoder *x, uint32_t store, uint3
 enum device_status decoder_rank_step(struct decoder *x, const struct prefill_args *attention,
                                      uint32_t store);
 enum device_status decoder_drop_step(struct decoder *x, uint32_t store);
+/* ExpectedAttention (decoder_expect.c): moments of the queries of a prompt, not turned yet;
+ * the scores of a store's rows; the table of mean turns. */
+enum device_status decoder_moments(struct decoder *x, const struct decoder_pass *w,
+                                   uint32_t layer);
+enum device_status decoder_expect(struct decoder *x, uint32_t store,
+                                  const struct prefill_args *attention, float *scores);
+enum device_status decoder_fill_future(struct decoder *x);
 /* Quest: bounds of the pages that an append has changed; and in a step the pages to read, as a
  * view of its own. */
 enum device_status decoder_bound(struct decoder *x, const struct decoder_pass *w,

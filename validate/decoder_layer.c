@@ -193,18 +193,22 @@ static enum device_status keys_values(struct decoder *x, uint32_t rows, uint32_t
                             x->s.hidden);
 }
 
-/* A norm of heads or of whole rows, then the rotation. */
-static enum device_status turn(struct decoder *x, uint32_t rows, uint32_t layer, bool key)
+/* A norm of heads or of whole rows, then the rotation; between them some rule may look at the
+ * queries of a prompt. */
+static enum device_status turn(struct decoder *x, const struct decoder_pass *p, uint32_t layer,
+                               bool key)
 {
     const struct shape_layer *l = &x->s.layers[layer];
     const struct decoder_weights *w = &x->layers[layer];
     bool full = l->layer.attn.qk_norm == QK_NORM_FULL;
-    uint32_t heads = key ? l->layer.attn.kv_heads : l->q_heads;
+    uint32_t heads = key ? l->layer.attn.kv_heads : l->q_heads, rows = p->rows;
     void *at = key ? x->k : x->q;
     enum device_status s =
         decoder_norm_heads(x, key ? w->k_norm : w->q_norm, at, full ? rows : rows * heads,
                            full ? heads * l->k_dim : l->k_dim);
 
+    if (s == DEVICE_OK && !key)
+        s = decoder_moments(x, p, layer);
     return s == DEVICE_OK ? rotate(x, at, rows, l, heads) : s;
 }
 
@@ -224,9 +228,9 @@ static enum device_status project(struct decoder *x, const struct decoder_pass *
         s = keys_values(x, w->rows, layer);
     decoder_tell(x, OP_QKV, layer, w->prefill);
     if (s == DEVICE_OK && of.queries)
-        s = turn(x, w->rows, layer, false);
+        s = turn(x, w, layer, false);
     if (s == DEVICE_OK && of.keys_values)
-        s = turn(x, w->rows, layer, true);
+        s = turn(x, w, layer, true);
     decoder_tell(x, OP_ELEMENTWISE, layer, w->prefill);
     return s;
 }

@@ -204,6 +204,18 @@ uint32_t decoder_stored_rows(struct decoder *x, uint32_t row)
     return 0;
 }
 
+enum device_status decoder_preferences(struct decoder *x, uint32_t row, float *out)
+{
+    const float *at = NULL;
+
+    for (uint32_t k = 0; k < x->s.n_stores; k++)
+        if (x->s.stores[k].number == row)
+            at = x->stores[k].preferences;
+    if (!at)
+        return device_refuse(x->d, DEVICE_BAD_ARGUMENT, "row %u has no preference", row);
+    return device_download(x->d, out, at, 4 * (uint64_t)x->s.set.sequences);
+}
+
 enum device_status decoder_logits(struct decoder *x, float *out)
 {
     uint64_t width = x->s.vocab;

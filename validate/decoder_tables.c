@@ -162,6 +162,8 @@ enum device_status decoder_fill_tables(struct decoder *x)
     if (s == DEVICE_OK)
         s = rotary(x, positions);
     if (s == DEVICE_OK)
+        s = decoder_fill_future(x);
+    if (s == DEVICE_OK)
         s = slopes(x);
     if (s == DEVICE_OK)
         s = pairs(x);

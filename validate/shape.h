@@ -34,8 +34,10 @@ enum shape_rule {
     RULE_HEADS,  /* AdaKV: the same, but the heads of a layer share their budget */
     RULE_GIVEN,  /* HeadKV: the same, but each head's number of rows is given */
     RULE_ALL,    /* H2O: what all queries look at, added up, and the last `recent` */
+    RULE_SHIFT,  /* CAKE: the same, and how it shifts from query to query */
     RULE_CHUNKS, /* ChunkKV: as RULE_WINDOW, by whole chunks, the same for all heads */
     RULE_MEAN,   /* kvpress: the mean over the queries that see a row */
+    RULE_EXPECT, /* ExpectedAttention: what queries like those of the prompt will look at */
     RULE_LAST,   /* TOVA: what the last query looks at, the same for all heads */
     RULE_ENDS    /* the first `sinks` and the last ones */
 };
@@ -144,6 +146,7 @@ struct shape {
     uint32_t rows;      /* of activations: the larger of chunk and sequences */
     uint32_t places;    /* the longest list of rows in any store that is ranked; 0 = none */
     uint32_t heads_max; /* of stores */
+    bool expects;       /* some store is ranked by what queries to come look at */
     uint32_t experts, top_k;
     uint32_t scratches; /* slots */
     bool upward;

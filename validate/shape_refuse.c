@@ -61,6 +61,8 @@ bool shape_rule(const struct scheme_use *u, enum shape_rule *out)
         {"observed-attention", RULE_MEAN},
         {"keydiff", RULE_ANGLE},
         {"chunkkv", RULE_CHUNKS},
+        {"expected-attention", RULE_EXPECT},
+        {"cake", RULE_SHIFT},
         {"tova", RULE_LAST},
         {"streamingllm", RULE_ENDS},
         {"duoattention", RULE_ENDS},
@@ -349,21 +351,6 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
 /* --- the layout -----------------------------------------------------------------------------
  */
 
-static const char *refuse_scheme(const struct scheme_use *u)
-{
-    static const struct {
-        const char *name, *why;
-    } reasons[] = {
-        {"cake", "no kernel has the variance of what queries look at, by which CAKE ranks"},
-        {"expected-attention", "no kernel has the covariance of queries, by which it ranks"},
-    };
-
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-        if (!strcmp(u->name, reasons[i].name))
-            return reasons[i].why;
-    return "no kernels run this retention scheme";
-}
-
 /* A window lets rows go by age, one a step. */
 static const char *refuse_window(const struct scheme_use *u, const struct cache_row *r,
                                  enum shape_rule rule)
@@ -391,7 +378,7 @@ static const char *refuse_store(const struct problem *p, const struct cache_row 
     if (m->alibi && (r->store_window_tokens || (r->keep.decode && rule != RULE_NORM)))
         return "slopes along rows that do not stand in the order of their tokens are not run";
     if ((r->keep.prompt || r->keep.decode) && !known)
-        return refuse_scheme(u);
+        return "no kernels run this retention scheme";
     if (r->stream == STREAM_LATENT && (r->keep.prompt || r->keep.decode))
         return "no kernel drops latents";
     if (r->store_window_tokens)

@@ -8,6 +8,7 @@
 
 enum {
     FACTORY_SINKS = 4,
+    EXPECT_SINKS = 4, /* n_sink of kvpress' ExpectedAttention */
     CHUNK_WINDOW = 64 /* queries of the scorer under ChunkKV (planner/cache/scheme/chunkkv.c) */
 };
 
@@ -107,10 +108,13 @@ static void choose_rule(struct shape *s, struct shape_store *t, const struct sch
         t->span = shape_rows(shape_param(u, "chunk"));
     }
     t->window = t->window < s->set.prompt ? t->window : s->set.prompt;
-    if (t->rule == RULE_WINDOW || t->rule == RULE_HEADS || t->rule == RULE_GIVEN)
+    if (t->rule == RULE_WINDOW || t->rule == RULE_HEADS || t->rule == RULE_GIVEN ||
+        t->rule == RULE_SHIFT)
         t->recent = t->window;
     if (t->rule == RULE_HEADS || t->rule == RULE_GIVEN)
         choose_heads(s, t, u);
+    if (t->rule == RULE_EXPECT)
+        t->first = EXPECT_SINKS;
     if (t->rule == RULE_ALL || t->rule == RULE_MEAN)
         t->recent = heavy_recent(s, t, u);
 }
@@ -238,6 +242,7 @@ void shape_add_store(struct shape *s, uint32_t row)
     pages(s, t);
     s->heads_max = s->heads_max > t->view.heads ? s->heads_max : t->view.heads;
     s->fp16 |= t->view.k.store == STORE_FP16;
+    s->expects |= t->rule == RULE_EXPECT;
 }
 
 uint32_t shape_whole(const struct shape *s, const struct shape_store *t)

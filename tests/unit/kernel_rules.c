@@ -1,6 +1,7 @@
 /* kernel_rules: whole eviction methods from kernels: prompt, attention, scores, selection,
  * compaction, decode steps. The tokens that stay are those of the method's rule carried out in
  * double on plain lists, and as many as the planner says for the same parameters. */
+#include "kernels/expect.h"
 #include "kernels/pages.h"
 #include "kernels/replace.h"
 #include "kernels/ring.h"
@@ -8,6 +9,69 @@
 #include "tests/kvevict.h"
 
 enum { LAYERS = 4 };
+
+/* --- what the references need beyond kvevict.h ----------------------------------------------
+ */
+
+static double dot(const double *x, const double *y)
+{
+    double sum = 0;
+
+    for (uint32_t d = 0; d < DIM; d++)
+        sum += x[d] * y[d];
+    return sum;
+}
+
+/* Of one query head: mean + 200 variance of what the last w queries look at the others. */
+static void shift(const struct kl *l, uint32_t head, uint32_t g, uint32_t w,
+                  struct kl_list *list)
+{
+    uint32_t n = list->n;
+    double p[MOST], sum[MOST] = {0}, square[MOST] = {0};
+
+    for (uint32_t r = n - w; r < n; r++) {
+        const double *q = l->q + (r * Q_HEADS + head * GROUP + g) * DIM;
+        double all = 0;
+        for (uint32_t i = 0; i <= r; i++)
+            all += p[i] = exp(dot(q, l->key + (i * HEADS + head) * DIM) / 8);
+        for (uint32_t i = 0; i < n - w; i++) {
+            sum[i] += p[i] / all;
+            square[i] += pow(p[i] / all, 2);
+        }
+    }
+    for (uint32_t i = 0; i < n - w; i++)
+        list->e[i].score += sum[i] / w + 200 * (square[i] - sum[i] * sum[i] / w) / (w - 1);
+}
+
+/* Of one query head: the share of each row from `first` on in what queries look at that have
+ * the mean and the covariance of those from `first` on: (q . k)^2 on the mean, for k^T C k. */
+static void expect(const struct kl *l, uint32_t head, uint32_t g, uint32_t first,
+                   struct kl_list *list)
+{
+    double p[MOST], all = 0;
+
+    for (uint32_t i = first; i < list->n; i++) {
+        const double *key = l->key + (i * HEADS + head) * DIM;
+        double mean = 0, square = 0;
+        for (uint32_t r = first; r < list->n; r++) {
+            double x = dot(l->q + (r * Q_HEADS + head * GROUP + g) * DIM, key) / 8;
+            mean += x / (list->n - first);
+            square += x * x / (list->n - first);
+        }
+        all += p[i] = exp(mean + (square - mean * mean) / 2);
+    }
+    for (uint32_t i = first; i < list->n; i++)
+        list->e[i].score += p[i] / all;
+}
+
+static double length(const struct kl *l, uint32_t head, uint32_t token)
+{
+    double sum = 0;
+
+    for (uint32_t d = 0; d < DIM; d++)
+        sum += pow(ks_bf16(l->v[(token * HEADS + head) * DIM + d]), 2);
+    return sqrt(sum);
+}
 
 static struct layout *planned(struct kk *k, const char *yaml)
 {
@@ -58,6 +122,82 @@ static void pyramidkv(void **state)
     for (uint32_t i = 0; i < LAYERS; i++) {
         snap(*state, 130, kept[i]);
         kt_u64(row_stored_tokens(&lay->rows[i], 130, 0), kept[i]);
+    }
+}
+
+/* antgroup/cakekv@c4675ce: means of the last 8 queries + 200 variances, of each query head,
+ * then as SnapKV. */
+static void cake(void **state)
+{
+    enum { N = 150, W = 8, KEEP = 40 };
+    struct kk *k = *state;
+    struct kl l = kl_new(k);
+    struct layout *lay = planned(k, "{scheme: cake, capacity: 40, window: 8}");
+    struct scores_args a = {.of = kl_attention(&l, 0, N),
+                            .sums = l.sums,
+                            .width = MOST,
+                            .queries = W,
+                            .tail = W,
+                            .shifting = true,
+                            .gamma = 200};
+
+    a.parts = kk_new(k, TAG_WORK, 8ull * HEADS * scores_parts(&a));
+    kl_prompt(&l, N);
+    kk_ok(k, scores_run(k->d, &a));
+    kl_pool(&l, N - W, 5, false);
+    kl_set32(&l, l.keep, HEADS, KEEP);
+    kl_keep_best(&l, l.pooled, N, 0, W);
+    for (uint32_t i = 0; i < LAYERS; i++)
+        kt_u64(row_stored_tokens(&lay->rows[i], N, 0), KEEP);
+    for (uint32_t h = 0; h < HEADS; h++) {
+        struct kl_list want = kl_observed(&l, h, N, 0);
+        for (uint32_t g = 0; g < GROUP; g++)
+            shift(&l, h, g, W, &want);
+        kl_smooth(&want, N - W);
+        for (uint32_t i = N - W; i < N; i++)
+            want.e[i].score = 1e9;
+        kl_holds_best(&l, h, &want, KEEP, 1e-3);
+    }
+}
+
+/* NVIDIA/kvpress@8bb29b9: int(150 * (1 - 0.6)) = 60, the first 4 among them. */
+static void expected_attention(void **state)
+{
+    enum { N = 150, KEEP = 60, SINKS = 4 };
+    struct kk *k = *state;
+    struct kl l = kl_new(k);
+    struct layout *lay = planned(k, "{scheme: expected-attention, compression_ratio: 0.6}");
+    struct moments_args m = {.q = l.dq,
+                             .mean = kk_new(k, TAG_WORK, Q_HEADS * DIM * 4),
+                             .spread = kk_new(k, TAG_WORK, Q_HEADS * DIM * DIM * 4),
+                             .rows = N,
+                             .skip = SINKS,
+                             .heads = Q_HEADS,
+                             .row_heads = Q_HEADS,
+                             .dim = DIM};
+    struct expect_args a = {.c = l.c,
+                            .mean = m.mean,
+                            .spread = m.spread,
+                            .scores = l.sums,
+                            .q_heads = Q_HEADS,
+                            .width = MOST,
+                            .sinks = SINKS,
+                            .scale = 0.125f};
+
+    a.work = kk_new(k, TAG_WORK, expect_work_bytes(&a));
+    kl_append(&l, 0, N, 0, N);
+    kk_ok(k, moments_run(k->d, &m));
+    kk_ok(k, expect_run(k->d, &a));
+    kl_set32(&l, l.keep, HEADS, KEEP);
+    kl_keep_best(&l, l.sums, N, SINKS, 0);
+    kt_u64(row_stored_tokens(&lay->rows[0], N, 0), KEEP);
+    for (uint32_t h = 0; h < HEADS; h++) {
+        struct kl_list want = kl_observed(&l, h, N, 0);
+        for (uint32_t g = 0; g < GROUP; g++)
+            expect(&l, h, g, SINKS, &want);
+        for (uint32_t i = 0; i < N; i++)
+            want.e[i].score = i < SINKS ? 1e9 : want.e[i].score * length(&l, h, i);
+        kl_holds_best(&l, h, &want, KEEP, 1e-3);
     }
 }
 
@@ -335,9 +475,17 @@ static void quest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(snapkv),       kk_test(pyramidkv), kk_test(adakv),
-        kk_test(h2o),          kk_reversed(h2o),   kk_test(tova),
-        kk_test(streamingllm), kk_test(l2norm),    kk_test(quest),
+        kk_test(snapkv),
+        kk_test(pyramidkv),
+        kk_test(adakv),
+        kk_test(h2o),
+        kk_reversed(h2o),
+        kk_test(tova),
+        kk_test(streamingllm),
+        kk_test(l2norm),
+        kk_test(quest),
+        kk_test(cake),
+        kk_test(expected_attention),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ struct setting {
     uint32_t queries, tail, hidden, window, sinks;
     bool add, largest;
     float cap;
-    bool slopes;
+    bool slopes, shifting;
 };
 
 enum { SEQUENCES = 2 };
@@ -25,7 +25,7 @@ struct fixture {
     uint32_t first[SEQUENCES + 1], *offset;
     double *q;                    /* [rows][q_heads][dim] */
     float *lse, *before, *slopes; /* slopes: [q_heads], or NULL */
-    uint64_t n_sums;
+    uint64_t n_sums, parts_bytes;
 };
 
 /* The second sequence has a shorter chunk; ragged heads have fewer rows before theirs. */
@@ -142,26 +142,62 @@ static void normalizers(struct kk *k, const struct setting *o, struct fixture *f
     f->a.of.lse = kk_put(k, TAG_ACTIVATION, f->lse, n * 4);
 }
 
+/* What the queries of one query head that score look at row `token`: the sum; or the mean and,
+ * by *shift, the entropies and the variance. */
+static double looked(const struct fixture *f, const struct setting *o, const uint32_t *list,
+                     uint32_t token, double *shift)
+{
+    uint32_t sequence = list[0], rows = f->first[sequence + 1] - f->first[sequence];
+    uint32_t from = o->queries && o->queries < rows ? rows - o->queries : 0;
+    double p[512], sum = 0, variance = 0;
+
+    for (uint32_t i = from; i < rows; i++) {
+        uint32_t at[] = {sequence, i, list[1]};
+        double lse = (double)f->lse[(f->first[sequence] + i) * o->q_heads + at[2]];
+        double w = weight(f, o, at, token);
+        sum += p[i] = w > 0 ? exp(log(w) - lse) : 0;
+    }
+    if (!o->shifting)
+        return sum;
+    for (uint32_t i = from; i < rows; i++) {
+        shift[0] -= p[i] * log(p[i] + 1e-10);
+        variance += pow(p[i] - sum / (rows - from), 2);
+    }
+    variance = rows - from > 1 ? variance / (rows - from - 1) : 0;
+    shift[1] += variance;
+    return sum / (rows - from) + (double)f->a.gamma * variance;
+}
+
 /* What row `token` of a K/V head gets from the queries that score. */
 static double score(const struct fixture *f, const struct setting *o, uint32_t list,
-                    uint32_t token)
+                    uint32_t token, double *shift)
 {
     uint32_t sequence = list / o->heads, group = o->q_heads / o->heads;
-    uint32_t rows = f->first[sequence + 1] - f->first[sequence];
     double out = 0;
 
     for (uint32_t g = 0; g < group; g++) {
-        double sum = 0;
-        for (uint32_t i = o->queries && o->queries < rows ? rows - o->queries : 0; i < rows;
-             i++) {
-            uint32_t at[] = {sequence, i, list % o->heads * group + g};
-            double lse = (double)f->lse[(f->first[sequence] + i) * o->q_heads + at[2]];
-            double w = weight(f, o, at, token);
-            sum += w > 0 ? exp(log(w) - lse) : 0;
-        }
+        uint32_t at[] = {sequence, list % o->heads * group + g};
+        double sum = looked(f, o, at, token, shift);
         out = o->largest ? fmax(out, sum) : out + sum;
     }
     return out;
+}
+
+/* The parts of a list add up to its entropy and variance. */
+static void check_parts(struct kk *k, const struct setting *o, const struct fixture *f,
+                        uint32_t list, const double *want)
+{
+    uint32_t n = scores_parts(&f->a);
+    float *parts = ARENA_NEW(k->a, float, 2 * n);
+    double got[2] = {0, 0};
+
+    if (!o->shifting)
+        return;
+    kk_get(k, parts, f->a.parts + 2 * (size_t)list * n, 8 * (uint64_t)n);
+    for (uint32_t i = 0; i < 2 * n; i++)
+        got[i % 2] += (double)parts[i];
+    for (uint32_t i = 0; i < 2; i++)
+        assert_true(fabs(got[i] - want[i]) <= 2e-5 * fabs(want[i]) + 1e-9);
 }
 
 static void check(struct kk *k, const struct setting *o, struct fixture *f)
@@ -173,8 +209,9 @@ static void check(struct kk *k, const struct setting *o, struct fixture *f)
     for (uint32_t l = 0; l < SEQUENCES * o->heads; l++) {
         uint32_t n = ks_length(&f->s, l / o->heads, l % o->heads);
         uint32_t columns = n > o->tail ? n - o->tail : 0;
+        double shift[2] = {0, 0};
         for (uint32_t t = 0; t < columns; t++) {
-            double want = score(f, o, l, t);
+            double want = score(f, o, l, t, shift);
             float own = got[l * f->a.width + t];
             if (o->add && t < offset_of(f, l / o->heads, l % o->heads))
                 want += (double)f->before[l * f->a.width + t];
@@ -184,6 +221,7 @@ static void check(struct kk *k, const struct setting *o, struct fixture *f)
         }
         if (columns < f->a.width && !o->add)
             assert_true(isnan(got[l * f->a.width + columns])); /* poisoned, as before */
+        check_parts(k, o, f, l, shift);
     }
 }
 
@@ -208,6 +246,8 @@ static void tallied(struct kk *k, const struct setting *o, struct fixture *f)
     kt_u64(want.issued.useful_flop, pairs * 2 * o->dim * (o->q_heads / o->heads));
     bool counts = kk_seen(k, &seen);
     want.unique_written_bytes[TAG_WORK] = 4 * columns;
+    if (o->shifting)
+        want.unique_written_bytes[TAG_WORK] += f->parts_bytes;
     want.unique_read_bytes[TAG_WORK] = 4 * old;
     want.unique_read_bytes[TAG_K] = seen.unique_read_bytes[TAG_K];
     want.unique_read_bytes[TAG_TABLES] = seen.unique_read_bytes[TAG_TABLES];
@@ -259,6 +299,10 @@ static void scores_case(struct kk *k, const struct setting *o)
     f.a.add = o->add;
     f.a.largest = o->largest;
     f.n_sums = (uint64_t)SEQUENCES * o->heads * f.a.width;
+    f.a.shifting = o->shifting;
+    f.a.gamma = 200;
+    f.parts_bytes = 8ull * SEQUENCES * o->heads * scores_parts(&f.a);
+    f.a.parts = o->shifting ? kk_new(k, TAG_WORK, f.parts_bytes) : NULL;
     f.before = ARENA_NEW(k->a, float, f.n_sums);
     for (uint64_t i = 0; i < f.n_sums; i++)
         f.before[i] = (float)rng_unit(&k->rng);
@@ -296,6 +340,13 @@ static const struct setting all[] = {
     {STORE_BF16, 64, 0, 0,    1, 3, 16, false, false,  70, 0,    40, 8, 0, 0, 0,  false, true, .slopes = true},
     {STORE_INT8, 128, 0, 0,   1, 2, 16, false, true,   40, 0,    8, 8, 1, 0, 0,   false, false,
      .cap = 5, .slopes = true},
+    {STORE_BF16, 128, 0, 0,   2, 4, 16, false, false, 150, 0,    8, 8, 0, 0, 0,   .shifting = true},
+    {STORE_FP16, 64, 0, 0,    1, 2, 16, false, false, 70, 0,     32, 32, 0, 0, 0, .shifting = true},
+    {STORE_BF16, 256, 0, 0,   1, 1, 16, true, false,  160, 0,    13, 13, 1, 0, 0, .shifting = true},
+    {STORE_FP16, 128, 0, 0,   1, 3, 16, false, false, 170, 0,    40, 40, 0, 60, 4, .shifting = true},
+    {STORE_FP16, 256, 0, 0,   1, 1, 16, false, false, 20, 9,     0, 3, 0, 0, 0,   .shifting = true},
+    {STORE_BF16, 64, 0, 0,    1, 2, 16, false, false, 20, 0,     1, 1, 0, 0, 0,   .cap = 5,
+     .slopes = true, .shifting = true},
 };
 /* clang-format on */
 
@@ -310,6 +361,7 @@ static void scores_few(void **state)
     scores_case(*state, &all[0]);
     scores_case(*state, &all[5]);
     scores_case(*state, &all[16]);
+    scores_case(*state, &all[18]);
 }
 
 /* torch.nn.functional avg_pool1d and max_pool1d with padding size / 2 and stride 1: the mean
@@ -493,6 +545,18 @@ static void refuses(void **state)
     s.of.cap = -1;
     kk_refused(k, scores_run(k->d, &s), "scores: the cap must not be below 0");
     s.of.cap = 0;
+    s.shifting = true;
+    kk_refused(k, scores_run(k->d, &s),
+               "scores: variances need memory for parts, and are not added up");
+    s.parts = s.of.lse;
+    s.largest = true;
+    kk_refused(k, scores_run(k->d, &s),
+               "scores: variances need memory for parts, and are not added up");
+    s.largest = false;
+    s.add = true;
+    kk_refused(k, scores_run(k->d, &s),
+               "scores: variances need memory for parts, and are not added up");
+    s.shifting = false;
     s.of.c.heads = 65536;
     s.of.q_heads = 65536;
     kk_refused(k, scores_run(k->d, &s), "scores: at most 65535 heads");

@@ -352,10 +352,6 @@ static void refused(void **state)
          "one rank of tensor parallelism is run, no pipeline, context or expert split"},
         {GQA "cache: {eviction: {scheme: think, ratio: 0.5, recent: 8}}\n",
          "no kernel reads keys of two widths"},
-        {GQA "cache: {eviction: {scheme: cake, capacity: 16, window: 4}}\n",
-         "no kernel has the variance of what queries look at, by which CAKE ranks"},
-        {GQA "cache: {eviction: {scheme: expected-attention, compression_ratio: 0.5}}\n",
-         "no kernel has the covariance of queries, by which it ranks"},
         {GQA "cache: {eviction: {scheme: quest, page: 8, budget: 16}, format: {scheme: kivi4, "
              "group: 16, residual: 16}}\n",
          "pages of KIVI cannot be picked, its groups of tokens share scales"},
@@ -469,6 +465,19 @@ static void refused(void **state)
     }
 }
 
+/* A scheme that drops rows and for which no rule is known here. */
+static void unknown(void **state)
+{
+    struct kp *p = kp_build(GQA "cache: {eviction: {scheme: knorm}}\n");
+    struct device_text why;
+
+    (void)state;
+    p->problem.uses[0].name = "another";
+    assert_false(decoder_supports(&p->problem, &why));
+    kt_same(why.text, "no kernels run this retention scheme");
+    kp_free(p);
+}
+
 static void settings(void **state)
 {
     static const char why[] = "1 to 65535 sequences of at least one token and less than 2^31";
@@ -541,11 +550,11 @@ static void fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(plain),        kk_test(chunked),       kk_test(shared),  kk_test(windowed),
-        kk_test(leaving),      kk_test(stored),        kk_test(evicted), kk_test(mixture),
-        kk_test(planned),      kk_test(in_every_step), kk_test(runs),    kk_test(again),
-        kk_reversed(shared),   kk_reversed(evicted),   kk_test(refused), kk_test(settings),
-        kk_test(out_of_place), kk_test(fits),
+        kk_test(plain),      kk_test(chunked),       kk_test(shared),  kk_test(windowed),
+        kk_test(leaving),    kk_test(stored),        kk_test(evicted), kk_test(mixture),
+        kk_test(planned),    kk_test(in_every_step), kk_test(runs),    kk_test(again),
+        kk_reversed(shared), kk_reversed(evicted),   kk_test(refused), kk_test(unknown),
+        kk_test(settings),   kk_test(out_of_place),  kk_test(fits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,134 @@ static void evicted_together(void **state)
     right(*state, GQA "cache: {eviction: {scheme: knorm, compression_ratio: 0.48}}\n", norm, 0);
 }
 
+/* What is expected: of whole prompts, under sharing maps and windows, without rotation. */
+static void expected(void **state)
+{
+    static const struct kd_rule half = {.drop = KD_EXPECT, .keep = 18};
+    static const struct kd_rule few = {.drop = KD_EXPECT, .keep = 9};
+    static const struct {
+        const char *model, *cache;
+        double ratio;
+        const struct kd_rule *rule;
+    } cases[] = {
+        {"layers: 2, qk_norm: head", "", 0.5, &half},
+        {"layers: 2, alibi: true", "", 0.5, &half},
+        {"layers: 2, window: 18", "", 0.75, &few},
+        {"layers: 4", "sharing: {scheme: cla, factor: 2}, ", 0.5, &half},
+        {"layers: 3",
+         "sharing: {scheme: lckv, warmup: 1, forward_passes: 2, backward_passes: 1}, ", 0.5,
+         &half},
+        {"layers: 2, attention_bias: qkv", "", 0.5, &half},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char yaml[512];
+        snprintf(yaml, sizeof yaml,
+                 "model: {%s, " MODEL "}\n" REST
+                 "cache: {%seviction: {scheme: expected-attention, compression_ratio: %g}}\n",
+                 cases[i].model, cases[i].cache, cases[i].ratio);
+        right_apart(*state, yaml, *cases[i].rule);
+    }
+}
+
+/* CAKE with mean budgets; the last case has learned sinks, which take part of what a query
+ * looks at. */
+static void shifting(void **state)
+{
+    static const struct {
+        const char *model, *cache, *eviction;
+        struct kd_rule rule;
+    } cases[] = {
+        {"layers: 2",
+         "",
+         "capacity: 20, window: 6",
+         {.drop = KD_CAKE, .keep = 20, .window = 6}},
+        {"layers: 2, window: 18",
+         "",
+         "capacity: 9, window: 3",
+         {.drop = KD_CAKE, .keep = 9, .window = 3}},
+        {"layers: 4",
+         "sharing: {scheme: cla, factor: 2}, ",
+         "capacity: 16, window: 8",
+         {.drop = KD_CAKE, .keep = 16, .window = 8}},
+        {"layers: 3",
+         "sharing: {scheme: lckv, warmup: 1, forward_passes: 2, backward_passes: 1}, ",
+         "capacity: 16, window: 8",
+         {.drop = KD_CAKE, .keep = 16, .window = 8}},
+        {"layers: 2, sinks: true, score_cap: 2",
+         "",
+         "capacity: 20, window: 6",
+         {.drop = KD_CAKE, .keep = 20, .window = 6}},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char yaml[512];
+        snprintf(yaml, sizeof yaml,
+                 "model: {%s, " MODEL "}\n" REST "cache: {%seviction: {scheme: cake, %s}}\n",
+                 cases[i].model, cases[i].cache, cases[i].eviction);
+        right_apart(*state, yaml, cases[i].rule);
+    }
+}
+
+enum { LAYERS = 3 };
+
+/* What each layer prefers, as the plain decoder has it too, in whole numbers. */
+static void prefer(struct kk *k, uint64_t *share)
+{
+    static const struct kd_rule rule = {.drop = KD_CAKE, .keep = 20, .window = 6};
+    uint32_t tokens[2 * (PROMPT + OUTPUT + 1)], n;
+    double logits[96];
+    struct fixture f;
+    struct kd d;
+    float got[2];
+
+    open_it(k, GQA "cache: {eviction: {scheme: cake, capacity: 20, window: 6}}\n", setting(),
+            &f);
+    kk_ok(k, decoder_prefill(f.x));
+    kk_ok(k, decoder_tokens(f.x, tokens, &n));
+    d = kd_open(k->a, f.x, &f.p->problem.layout, rule, false, PROMPT + OUTPUT);
+    kd_tokens(&d, tokens, PROMPT, 0, true, logits);
+    for (uint32_t i = 0; i < LAYERS; i++) {
+        kk_ok(k, decoder_preferences(f.x, i, got));
+        kt_rel((double)got[0], d.layers[i].preference, 0.03);
+        share[i] = (uint64_t)((double)got[0] * 1e6);
+        kt_u64(decoder_stored_rows(f.x, i), 20);
+    }
+    kk_refused(k, decoder_preferences(f.x, LAYERS, got), "row 3 has no preference");
+    close_it(&f);
+}
+
+/* Measured preferences as the shares of a plan: each layer holds its own number of rows. */
+static void preferred(void **state)
+{
+    struct kd_rule own = {.drop = KD_CAKE, .window = 6};
+    uint32_t rows[LAYERS], sum = 0;
+    uint64_t share[LAYERS];
+    struct kk *k = *state;
+    struct fixture f;
+    char yaml[512];
+
+    prefer(k, share);
+    snprintf(yaml, sizeof yaml,
+             GQA
+             "cache: {eviction: {scheme: cake, capacity: 20, window: 6, preferences: [%llu, "
+             "%llu, %llu]}}\n",
+             (unsigned long long)share[0], (unsigned long long)share[1],
+             (unsigned long long)share[2]);
+    open_it(k, yaml, setting(), &f);
+    kk_ok(k, decoder_prefill(f.x));
+    for (uint32_t i = 0; i < LAYERS; i++) {
+        rows[i] = decoder_stored_rows(f.x, i);
+        kt_u64(rows[i], row_stored_tokens(&f.p->problem.layout.rows[i], PROMPT, 0));
+        sum += rows[i];
+    }
+    close_it(&f);
+    kt_u64(sum, LAYERS * 20);
+    assert_true(rows[0] != rows[1] || rows[1] != rows[2]);
+    own.given = rows;
+    right_apart(k, yaml, own);
+}
+
 /* Ten chunks of twelve: the eight of the window, and two of the four that it ranks. */
 static void chunks(void **state)
 {
@@ -157,8 +285,9 @@ static void bent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(evicted_together), kk_test(chunks),      kk_test(given),      kk_test(grouped),
-        kk_test(picked),           kk_reversed(grouped), kk_reversed(picked), kk_test(bent),
+        kk_test(evicted_together), kk_test(expected),   kk_test(shifting), kk_test(preferred),
+        kk_test(chunks),           kk_test(given),      kk_test(grouped),  kk_test(picked),
+        kk_reversed(grouped),      kk_reversed(picked), kk_test(bent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
