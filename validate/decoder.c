@@ -67,6 +67,8 @@ static void sum_blocks(struct decoder *x)
     for (uint32_t i = 0; i < x->n_blocks; i++) {
         uint64_t bytes = ck_ceil_div(x->blocks[i].bytes, UNIT_BYTES) * UNIT_BYTES;
         *x->blocks[i].term += bytes;
+        if (x->blocks[i].term == &x->memory.cache_bytes)
+            x->memory.cache_gap_bytes += bytes - x->blocks[i].bytes;
         x->memory.total_bytes += bytes;
     }
     x->memory.gap_bytes = x->memory.weights_bytes - (x->s.weights_bytes - x->s.gap_bytes);

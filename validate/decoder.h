@@ -42,6 +42,7 @@ struct decoder_memory {
     uint64_t weights_bytes;
     uint64_t gap_bytes;        /* of them: between tensors and behind, by alignment */
     uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails; states */
+    uint64_t cache_gap_bytes;  /* of them: behind each, by alignment */
     uint64_t scheme_bytes;     /* scores and metadata that a scheme keeps for its sequences */
     uint64_t scratch_bytes;    /* whole layers of K/V that a rule cuts inside a prefill */
     uint64_t tables_bytes;     /* page tables, lengths, positions, rotary table, tokens */

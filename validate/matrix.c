@@ -117,6 +117,8 @@ static const struct row {
     {"int8", GQA, NULL, NULL, "int8"},
     {"int8 scaled", GQA, NULL, NULL, "int8_per_token_head"},
     {"int4", GQA, NULL, NULL, "{scheme: int4, group: 32}"},
+    {"knorm int4", GQA, NULL, "{scheme: knorm, compression_ratio: 0.7}",
+     "{scheme: int4, group: 32}"},
     {"kivi4", GQA, NULL, NULL, "{scheme: kivi4, group: 16, residual: 16}"},
     {"kivi2", GQA, NULL, NULL, "{scheme: kivi2, group: 16, residual: 16}"},
 

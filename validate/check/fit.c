@@ -56,10 +56,10 @@ static uint64_t cache_bytes(const struct fit_case *x, uint64_t sequences, struct
     return need_bytes(&need, sequences, ck);
 }
 
-/* What the decoder needs beyond the planner's terms: declared, not predicted. Its pools are
- * there from the start, so that rows of a prompt that are dropped later cannot stand where
- * layers that have not run yet will put theirs, as the planner has it where a prompt never is
- * the peak. */
+/* What the decoder needs beyond the planner's terms, what aligns its arrays included: declared,
+ * not predicted. Its pools are there from the start, so that rows of a prompt that are dropped
+ * later cannot stand where layers that have not run yet will put theirs, as the planner has it
+ * where a prompt never is the peak. */
 static uint64_t rest_bytes(const struct fit_case *x, uint32_t sequences)
 {
     struct decoder_setting set = setting(x, sequences);
@@ -73,8 +73,8 @@ static uint64_t rest_bytes(const struct fit_case *x, uint32_t sequences)
         return UINT64_MAX;
     capacity_need(&x->rows, &x->stage, &x->load, &need, &ck);
     scratch = need.prefill_bytes > need.sequence_bytes ? 0 : m.scratch_bytes;
-    return m.total_bytes + x->gemm_bytes - m.weights_bytes - m.cache_bytes - m.scratch_bytes +
-           scratch;
+    return m.total_bytes + x->gemm_bytes - m.weights_bytes -
+           (m.cache_bytes - m.cache_gap_bytes) - m.scratch_bytes + scratch;
 }
 
 static uint64_t total_bytes(const struct fit_case *x, uint32_t sequences)
