@@ -231,12 +231,17 @@ enum device_status device_replay(struct device *d)
 
 enum device_status device_tally(struct device *d, struct tally *out)
 {
-    return theirs(d, d->b->tally(d->self, out));
+    return theirs(d, d->b->tally(d->self, out, N_TAGS));
 }
 
 void device_tally_reset(struct device *d)
 {
-    (void)d->b->tally(d->self, NULL);
+    device_tally_reset_but(d, N_TAGS);
+}
+
+void device_tally_reset_but(struct device *d, enum tag kept)
+{
+    (void)d->b->tally(d->self, NULL, kept);
 }
 
 enum device_status device_launch(struct device *d, enum kernel k, const void *args)

@@ -106,5 +106,7 @@ enum device_status device_sync(struct device *d);
 /* Only the CPU build counts; DEVICE_UNSUPPORTED elsewhere. */
 enum device_status device_tally(struct device *d, struct tally *out);
 void device_tally_reset(struct device *d);
+/* But bytes of `kept` that were touched stay so: later tallies have them among the unique. */
+void device_tally_reset_but(struct device *d, enum tag kept);
 
 #endif

@@ -44,7 +44,7 @@ void index_norm_traffic(const struct index_norm_args *a, struct traffic *t)
     uint64_t n = (uint64_t)a->rows * a->dim;
 
     t->read_bytes[TAG_ACTIVATION] += 2 * n;
-    t->read_bytes[TAG_WEIGHTS] += 4 * n;
+    t->read_bytes[TAG_WEIGHTS] += (a->wide_weight ? 8 : 4) * n;
     t->written_bytes[TAG_ACTIVATION] += 2 * n;
     t->vector_flop += 8 * n;
 }

@@ -112,14 +112,29 @@ DEV void index_body(struct lane *t, const struct index_args *a)
             score_tile(t, &j, first + TILE * i);
 }
 
+/* 4 of the norm's weights, the first of which has that number. */
+DEV struct vec128 norm_weights(struct lane *t, const struct index_norm_args *a, uint32_t first)
+{
+    struct vec128 w = {{0, 0, 0, 0}};
+    uint64_t bits;
+
+    if (a->wide_weight)
+        return dev_load128(t, (const float *)a->weight + first);
+    bits = dev_load64(t, (const uint16_t *)a->weight + first);
+    UNROLL
+    for (uint32_t i = 0; i < 4; i++)
+        w.w[i] = dev_bits(dev_from_bf16((uint16_t)(bits >> 16 * i)));
+    return w;
+}
+
 /* A warp a row, 4 elements a thread. */
 DEV void norm_body(struct lane *t, const struct index_norm_args *a)
 {
     uint32_t row = dev_block(t, 0) * WARPS + dev_warp(t), first = 4 * dev_lane(t);
     uint16_t *x = (uint16_t *)a->x + (uint64_t)row * a->dim + first;
-    const uint16_t *weight = (const uint16_t *)a->weight + first;
     bool valid = first < a->dim;
-    uint64_t bits = 0, factors, added, out = 0;
+    uint64_t bits = 0, out = 0;
+    struct vec128 factors, added;
     float e[4], sum = 0.0f, squares = 0.0f, factor;
 
     if (row >= a->rows)
@@ -140,12 +155,11 @@ DEV void norm_body(struct lane *t, const struct index_norm_args *a)
     factor = 1.0f / sqrtf(dev_sum(t, squares, 32) / (float)a->dim + a->epsilon);
     if (!valid)
         return;
-    factors = dev_load64(t, weight);
-    added = dev_load64(t, weight + a->dim);
+    factors = norm_weights(t, a, first);
+    added = norm_weights(t, a, a->dim + first);
     UNROLL
     for (uint32_t i = 0; i < 4; i++) {
-        float w = dev_from_bf16((uint16_t)(factors >> 16 * i));
-        float y = e[i] * factor * w + dev_from_bf16((uint16_t)(added >> 16 * i));
+        float y = e[i] * factor * dev_float(factors.w[i]) + dev_float(added.w[i]);
         out |= (uint64_t)(dev_pack_bf16(y, 0.0f) & 0xffffu) << 16 * i;
     }
     dev_flop(t, 32, 0);

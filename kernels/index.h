@@ -38,6 +38,7 @@ void index_traffic(const struct index_args *a, const uint32_t *position, struct 
 struct index_norm_args { /* layer norm of new keys, in place. source: arXiv:1607.06450 */
     void *x;             /* [rows][dim] bf16 */
     const void *weight;  /* [2][dim] bf16: factors, then what is added */
+    bool wide_weight;    /* they are fp32 */
     uint32_t rows;
     uint32_t dim; /* a multiple of 8, at most INDEX_DIM_MAX */
     float epsilon;

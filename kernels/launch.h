@@ -58,6 +58,7 @@
     X(gate)                                                                                    \
     X(noise)                                                                                   \
     X(weight)                                                                                  \
+    X(weight_across)                                                                           \
     X(weight_sum)                                                                              \
     X(weight_rows)                                                                             \
     X(weight_fill)
@@ -93,7 +94,8 @@ struct backend {
     enum device_status (*timer)(void *self, double *seconds);             /* NULL: start */
     enum device_status (*mark)(void *self, double *seconds, uint32_t *n); /* NULL: one more */
     enum device_status (*record)(void *self, enum record what);
-    enum device_status (*tally)(void *self, struct tally *out);            /* NULL: reset */
+    /* out NULL: reset, but for bytes of `kept` touched so far (N_TAGS: none). */
+    enum device_status (*tally)(void *self, struct tally *out, enum tag kept);
     enum device_status (*launch[N_KERNELS])(void *self, const void *args); /* of its header */
 };
 

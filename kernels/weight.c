@@ -7,6 +7,7 @@
 #include "kernels/launch.h"
 
 enum { OUTS = 128, WARP_OUTS = 32, TILE = 16, ROWS_FEW = 8, ROWS_MANY = 64, UNIT = 128 };
+enum { ROWS_ACROSS = 8, BLOCK = 128, PRODUCT_FLOP = 2 * 16 * 8 * 16 };
 enum { QUADS = 4, BLOCKS_A_PROCESSOR = 5 };
 
 /* group: columns of a scale, 0 = as the view says; variance: of codes that are all alike
@@ -134,13 +135,53 @@ static const char *check_view(const struct weight_view *w)
     return NULL;
 }
 
+/* The same with what is left out. */
+static struct weight_args settled(const struct weight_args *a)
+{
+    struct weight_args x = *a;
+
+    x.part.outs = a->part.outs ? a->part.outs : a->w.outs - a->part.first;
+    if (a->part.products <= 1) { /* blocks of splits are no parts */
+        x.part.products = 1;
+        x.part.step = 0;
+        x.part.x_step = x.part.out_step = 0;
+    }
+    if (!a->part.x_stride)
+        x.part.x_stride = a->part.across ? x.part.outs : a->w.in;
+    if (!a->stride)
+        x.stride = a->part.across ? a->w.in : x.part.outs;
+    return x;
+}
+
+static const char *check_part(const struct weight_args *a)
+{
+    const struct weight_part *p = &a->part;
+    uint64_t last = p->first + (uint64_t)(p->products - 1) * p->step;
+
+    if (p->first >= a->w.outs || last + p->outs > a->w.outs)
+        return "a part is within the matrix";
+    if (a->w.kind == WEIGHT_FP8_BLOCK && (p->first % TILE || p->step % TILE))
+        return "parts of such blocks begin at a multiple of 16 rows";
+    if (p->products > 65535 || (p->products > 1 && (a->bias || a->splits > 1)))
+        return "up to 65535 parts, without bias and splits";
+    if (p->x_stride < (p->across ? p->outs : a->w.in) || p->x_stride % 4 || p->x_step % 4)
+        return "rows of x are a multiple of 4 elements apart, at least their length";
+    if (p->across && (a->bias || a->wide || a->splits > 1))
+        return "products across have no bias, no splits and 16-bit results";
+    if (p->across && (p->outs % 8 || a->stride % 2 || p->out_step % 2))
+        return "products across have sums of a multiple of 8 elements, even strides";
+    return NULL;
+}
+
 static const char *check(const struct weight_args *a)
 {
     const char *bad = check_view(&a->w);
 
     if (!bad && (!a->rows || a->rows > INT32_MAX))
         bad = "1 to 2^31 - 1 rows";
-    if (!bad && a->stride && a->stride < a->w.outs)
+    if (!bad)
+        bad = check_part(a);
+    if (!bad && a->stride < (a->part.across ? a->w.in : a->part.outs))
         bad = "rows of the result overlap";
     if (!bad && (uintptr_t)a->x % 16)
         bad = "operands are aligned to 16 bytes";
@@ -165,18 +206,19 @@ uint32_t weight_splits(uint32_t rows, uint32_t outs, uint32_t in, uint32_t proce
 
 uint64_t weight_work_bytes(const struct weight_args *a)
 {
-    return a->splits > 1 ? (uint64_t)a->splits * a->rows * a->w.outs * 4 : 0;
+    return a->splits > 1 ? (uint64_t)a->splits * a->rows * settled(a).part.outs * 4 : 0;
 }
 
 enum device_status weight_run(struct device *d, const struct weight_args *a)
 {
-    const char *bad = check(a);
+    struct weight_args x = settled(a);
+    const char *bad = check(&x);
     enum device_status s;
 
     if (bad)
         return device_refuse(d, DEVICE_BAD_ARGUMENT, "weight: %s", bad);
-    s = device_launch(d, KERNEL_weight, a);
-    return s == DEVICE_OK && a->splits > 1 ? device_launch(d, KERNEL_weight_sum, a) : s;
+    s = device_launch(d, a->part.across ? KERNEL_weight_across : KERNEL_weight, &x);
+    return s == DEVICE_OK && a->splits > 1 ? device_launch(d, KERNEL_weight_sum, &x) : s;
 }
 
 bool weight_rows_has(const struct weight_view *w)
@@ -228,52 +270,60 @@ enum device_status weight_fill_run(struct device *d, const struct weight_fill_ar
 /* --- traffic --------------------------------------------------------------------------------
  */
 
-/* Scales of groups, as threads load them: once for each 16 bytes of codes that they are for. */
+/* What is loaded of groups' scales with 16 bytes of codes. */
+static uint64_t piece_scale_bytes(const struct weight_view *w)
+{
+    switch (w->kind) {
+    case WEIGHT_FP32:
+    case WEIGHT_FP8:
+    case WEIGHT_FP8_BLOCK:
+    case WEIGHT_INT8: break;
+    case WEIGHT_INT8_GROUP:
+    case WEIGHT_INT4_GROUP: return w->zeroed ? 3 : 2;
+    case WEIGHT_MXFP4: return 1;
+    case WEIGHT_NVFP4: return 2;
+    case WEIGHT_NF4: return 4;
+    case WEIGHT_Q4_K: return 6;
+    case WEIGHT_Q5_K: return 10;
+    case WEIGHT_Q6_K: return 12;
+    }
+    return 0;
+}
+
+/* Scales that are not of groups: of rows, of the matrix, of blocks. */
 static void scale_traffic(const struct weight_args *a, uint64_t tiles, struct traffic *t)
 {
     const struct weight_view *w = &a->w;
-    const struct kind *k = &kinds[w->kind];
-    uint64_t columns = 128 / k->bits, pieces = tiles * w->outs * (w->in / columns);
-    uint64_t warps = tiles * ceil_div(w->outs, WARP_OUTS);
-    uint64_t chunks = ceil_div(w->in, QUADS * columns);
+    uint64_t outs = a->part.outs, chunks = ceil_div(w->in, QUADS * (128 / kinds[w->kind].bits));
     uint64_t *read = &t->read_bytes[TAG_WEIGHTS];
 
-    switch (w->kind) {
-    case WEIGHT_FP32: return;
-    case WEIGHT_FP8:
-    case WEIGHT_INT8: break;
-    case WEIGHT_FP8_BLOCK:
-        *read += tiles * ceil_div(w->outs, TILE) * chunks * 32 * 4;
-        t->vector_flop += ceil_div(a->rows, 8) * (warps / tiles) * 2 * chunks * 32 * 8;
-        return;
-    case WEIGHT_INT8_GROUP:
-    case WEIGHT_INT4_GROUP: *read += pieces * (w->zeroed ? 3 : 2); return;
-    case WEIGHT_MXFP4: *read += pieces; return;
-    case WEIGHT_NVFP4: *read += pieces * 2; break;
-    case WEIGHT_NF4: *read += pieces * 4; return;
-    case WEIGHT_Q4_K: *read += pieces * 6; return;
-    case WEIGHT_Q5_K: *read += pieces * 10; return;
-    case WEIGHT_Q6_K: *read += pieces * 12; return;
+    if (w->kind == WEIGHT_FP8_BLOCK) {
+        *read += tiles * ceil_div(outs, TILE) * chunks * 32 * 4;
+        t->vector_flop +=
+            ceil_div(a->rows, 8) * ceil_div(outs, WARP_OUTS) * 2 * chunks * 32 * 8;
+    } else if (w->kind == WEIGHT_FP8 || w->kind == WEIGHT_INT8 || w->kind == WEIGHT_NVFP4) {
+        *read += a->splits * tiles * QUADS * outs * 4;
+        t->vector_flop += (uint64_t)a->splits * a->rows * outs;
     }
-    *read += a->splits * tiles * QUADS * w->outs * 4;
-    t->vector_flop += (uint64_t)a->splits * a->rows * w->outs;
 }
 
-void weight_traffic(const struct weight_args *a, struct traffic *t)
+/* Of one part. */
+static void part_traffic(const struct weight_args *a, struct traffic *t)
 {
     const struct weight_view *w = &a->w;
-    uint64_t rows = a->rows, outs = w->outs, in = w->in, bits = kinds[w->kind].bits;
+    uint64_t rows = a->rows, outs = a->part.outs, in = w->in, bits = kinds[w->kind].bits;
     uint64_t tiles = rows <= ROWS_FEW ? 1 : ceil_div(rows, ROWS_MANY);
     uint64_t chunks = ceil_div(in, QUADS * (128 / bits)), steps = 128 / bits / 4;
     uint64_t bias = a->bias ? (a->wide_bias ? 4 : 2) : 0;
     bool split = a->splits > 1;
 
-    t->read_bytes[TAG_WEIGHTS] += tiles * code_bytes(w);
+    t->read_bytes[TAG_WEIGHTS] += tiles * outs * (in / 8) * bits;
+    t->read_bytes[TAG_WEIGHTS] += tiles * outs * (in / (128 / bits)) * piece_scale_bytes(w);
     t->read_bytes[TAG_ACTIVATION] += ceil_div(outs, OUTS) * rows * in * 2;
     t->read_bytes[TAG_WEIGHTS] += w->ordered ? ceil_div(outs, OUTS) * rows * in * 4 : 0;
     scale_traffic(a, tiles, t);
     t->tensor_flop +=
-        ceil_div(outs, WARP_OUTS) * chunks * steps * 2 * ceil_div(rows, 8) * (2 * 16 * 8 * 16);
+        ceil_div(outs, WARP_OUTS) * chunks * steps * 2 * ceil_div(rows, 8) * PRODUCT_FLOP;
     t->useful_flop += 2 * rows * outs * in;
     t->conversions += bits < 16 ? tiles * outs * in : 0;
     t->read_bytes[TAG_WEIGHTS] += bias * (split ? rows * outs : tiles * QUADS * outs);
@@ -284,4 +334,44 @@ void weight_traffic(const struct weight_args *a, struct traffic *t)
     t->read_bytes[TAG_WORK] += a->splits * rows * outs * 4;
     t->written_bytes[TAG_WORK] += a->splits * rows * outs * 4;
     t->vector_flop += a->splits * rows * outs;
+}
+
+/* The same from the other side. Lanes share the columns of a piece by fours. */
+static void across_traffic(const struct weight_args *a, uint32_t first, struct traffic *t)
+{
+    const struct weight_view *w = &a->w;
+    uint64_t rows = a->rows, outs = a->part.outs, in = w->in, bits = kinds[w->kind].bits;
+    uint64_t columns = 128 / bits, tiles = ceil_div(rows, ROWS_ACROSS), pieces = in / columns;
+    uint64_t warps = tiles * ceil_div(in, 8 * columns), steps = ceil_div(outs, 16);
+    uint64_t runs = (first + outs - 1) / BLOCK - first / BLOCK + 1;
+    bool by_row = (w->kind == WEIGHT_FP8 && !w->one_scale) || w->kind == WEIGHT_INT8;
+
+    t->read_bytes[TAG_WEIGHTS] += tiles * outs * pieces * (16 + piece_scale_bytes(w));
+    t->read_bytes[TAG_WEIGHTS] += w->ordered ? rows * in * 4 : 0;
+    t->read_bytes[TAG_ACTIVATION] += ceil_div(in, 8 * columns) * rows * outs * 2;
+    t->written_bytes[TAG_ACTIVATION] += rows * in * 2;
+    t->tensor_flop += warps * steps * (columns / 2) * PRODUCT_FLOP;
+    t->useful_flop += 2 * rows * outs * in;
+    t->conversions += bits < 16 ? tiles * outs * in : 0;
+    if (w->kind == WEIGHT_FP8_BLOCK) {
+        t->read_bytes[TAG_WEIGHTS] += warps * runs * 32 * 4;
+        t->vector_flop += warps * runs * 32 * 4 * columns;
+    } else if (by_row) {
+        t->read_bytes[TAG_WEIGHTS] += tiles * outs * pieces * 4;
+        t->vector_flop += tiles * outs * in;
+    } else if (w->one_scale || w->kind == WEIGHT_NVFP4) {
+        t->read_bytes[TAG_WEIGHTS] += tiles * pieces * 4 * 4;
+        t->vector_flop += rows * in;
+    }
+}
+
+void weight_traffic(const struct weight_args *a, struct traffic *t)
+{
+    struct weight_args x = settled(a);
+
+    for (uint32_t i = 0; i < x.part.products; i++)
+        if (x.part.across)
+            across_traffic(&x, x.part.first + i * x.part.step, t);
+        else
+            part_traffic(&x, t);
 }

@@ -2,12 +2,12 @@
  * 16 rows: codes go from device memory through shared memory, which only holds what is under
  * way, to the registers of the thread that loaded them, and become 16-bit numbers there.
  *
- * A block has 128 rows of the matrix (32 a warp, two products high), up to 8 or up to 64 rows
- * of x, and one part of the sum. With g = lane / 4 and q = lane % 4 a thread loads 16 bytes of
- * rows g and g + 8: E = 32, 16 or 4 elements from column 4 E c + q E on, c = 0, 1 ... (a
- * chunk). Elements 4 s .. 4 s + 3 of them are its share of step s, as a product does not mind
- * in which order the columns come. x is laid out in shared memory in that order, so that each
- * thread finds its 4 elements of a step in 8 neighbouring bytes.
+ * A block has 128 rows of the matrix, or of a part of it (32 a warp, two products high), up to
+ * 8 or up to 64 rows of x, and one split of the sum. With g = lane / 4 and q = lane % 4 a
+ * thread loads 16 bytes of rows g and g + 8: E = 32, 16 or 4 elements from column 4 E c + q E
+ * on, c = 0, 1 ... (a chunk). Elements 4 s .. 4 s + 3 of them are its share of step s, as a
+ * product does not mind in which order the columns come. x is laid out in shared memory in that
+ * order, so that each thread finds its 4 elements of a step in 8 neighbouring bytes.
  *
  * Chunks run STAGES ahead and scales one, so that a warp always has loads under way. */
 #include "kernels/dev.h"
@@ -28,6 +28,7 @@ struct job { /* of a thread; no arrays, so that what is constant in it is known 
     const struct weight_args *a;
     struct make mk;
     uint32_t g, q, warp_out, row, wide; /* first rows of w and x; rows of x / 8 */
+    uint32_t out_end;                   /* of the part of the matrix */
     uint32_t first, end;                /* columns of this part */
     uint32_t shift;                     /* columns of a scale are 2^shift */
     struct shared *shared;
@@ -60,17 +61,25 @@ DEV uint32_t out_of(const struct job *j, uint32_t i)
     return j->warp_out + 8 * i + j->g;
 }
 
+/* The first row of the block's part of the matrix. */
+DEV uint32_t part_base(struct lane *t, const struct weight_args *a, struct make mk)
+{
+    return mk.parts ? a->part.first + dev_block(t, 2) * a->part.step : 0;
+}
+
 DEV struct job job_of(struct lane *t, const struct weight_args *a, struct make mk)
 {
     uint32_t units = (a->w.in + UNIT - 1) / UNIT, part = (units + a->splits - 1) / a->splits;
-    uint32_t lane = dev_lane(t), first = dev_block(t, 2) * part;
+    uint32_t lane = dev_lane(t), first = a->splits > 1 ? dev_block(t, 2) * part : 0;
+    uint32_t base = part_base(t, a, mk);
     struct job j;
 
     j.a = a;
     j.mk = mk;
     j.g = lane / 4;
     j.q = lane % 4;
-    j.warp_out = dev_block(t, 1) * OUTS + dev_warp(t) * WARP_OUTS;
+    j.warp_out = base + dev_block(t, 1) * OUTS + dev_warp(t) * WARP_OUTS;
+    j.out_end = mk.parts ? base + a->part.outs : a->w.outs;
     j.row = dev_block(t, 0) * mk.wide * 8;
     j.wide = (a->rows - j.row + 7) / 8;
     j.wide = j.wide < mk.wide ? j.wide : mk.wide;
@@ -96,7 +105,7 @@ DEV void fetch(struct lane *t, const struct job *j, uint32_t chunk, uint32_t sta
     for (uint32_t i = 0; i < 2 * HIGH; i++) {
         struct vec128 *to = &j->shared->ring[dev_warp(t)][stage][i][dev_lane(t)];
         uint64_t at = (uint64_t)out_of(j, i) * j->a->w.in + column;
-        if (out_of(j, i) < j->a->w.outs && column < j->end) {
+        if (out_of(j, i) < j->out_end && column < j->end) {
             dev_async(t, to, (const uint8_t *)j->a->w.codes + at * j->mk.bits / 8);
             dev_conversions(t, j->mk.bits < 16 ? j->mk.columns : 0);
         } else {
@@ -116,9 +125,9 @@ DEV struct scales fetch_scales(struct lane *t, const struct job *j, uint32_t chu
         struct piece *p = &s.p[i];
         p->scale = p->zero = p->high[0] = p->high[1] = 0;
         if (j->mk.kind == WEIGHT_FP8_BLOCK) { /* of 16 rows, for all threads */
-            if (i % 2 == 0 && j->warp_out + 8 * i < w->outs && chunk < j->end)
+            if (i % 2 == 0 && j->warp_out + 8 * i < j->out_end && chunk < j->end)
                 p->scale = block_scale(t, w, j->warp_out + 8 * i, chunk);
-        } else if (out_of(j, i) < w->outs && column < j->end) {
+        } else if (out_of(j, i) < j->out_end && column < j->end) {
             struct piece_at at = {out_of(j, i), column, column >> j->shift};
             *p = piece_load(t, w, j->mk, at);
         }
@@ -127,18 +136,21 @@ DEV struct scales fetch_scales(struct lane *t, const struct job *j, uint32_t chu
 }
 
 /* 4 elements of a row of x as they are, or from the columns that `order` names. */
-DEV uint64_t x_load(struct lane *t, const struct weight_args *a, uint32_t row, uint32_t column)
+DEV uint64_t x_load(struct lane *t, const struct job *j, uint32_t row, uint32_t column)
 {
-    const uint16_t *x = (const uint16_t *)a->x + (uint64_t)row * a->w.in;
+    const struct weight_args *a = j->a;
+    uint32_t stride = j->mk.parts ? a->part.x_stride : a->w.in;
+    uint32_t from = j->mk.parts ? dev_block(t, 2) * a->part.x_step : 0;
+    const uint16_t *x = (const uint16_t *)a->x + (uint64_t)row * stride;
     uint64_t all = 0;
     struct vec128 order;
 
     if (!a->w.ordered)
-        return dev_load64(t, x + column);
+        return dev_load64(t, x + (from + column));
     order = dev_load128(t, (const uint32_t *)a->w.order + column);
     UNROLL
     for (uint32_t i = 0; i < 4; i++)
-        all |= (uint64_t)dev_load16(t, x + order.w[i]) << 16 * i;
+        all |= (uint64_t)dev_load16(t, x + (from + order.w[i])) << 16 * i;
     return all;
 }
 
@@ -152,20 +164,12 @@ DEV void stage_x(struct lane *t, const struct job *j, uint32_t slab)
         uint32_t chunk = i / j->mk.wide / steps, row = j->row + 8 * n + j->g;
         uint32_t column = slab + (4 * chunk + j->q) * j->mk.columns + 4 * step;
         bool there = row < j->a->rows && column < j->end;
-        j->shared->x[32 * i + dev_lane(t)] = there ? x_load(t, j->a, row, column) : 0;
+        j->shared->x[32 * i + dev_lane(t)] = there ? x_load(t, j, row, column) : 0;
     }
 }
 
 /* --- products -------------------------------------------------------------------------------
  */
-
-DEV void mma(struct lane *t, bool fp16, float *c, const uint32_t *w, const uint32_t *x)
-{
-    if (fp16)
-        dev_mma_fp16(t, c, w, x);
-    else
-        dev_mma_bf16(t, c, w, x);
-}
 
 /* A step; w: pairs of elements of rows g, g + 8, twice, for each 16 rows. */
 DEV void multiply(struct lane *t, const struct job *j, const uint64_t *x, const uint32_t *w,
@@ -178,7 +182,7 @@ DEV void multiply(struct lane *t, const struct job *j, const uint64_t *x, const 
             uint32_t pairs[2] = {(uint32_t)both, (uint32_t)(both >> 32)};
             UNROLL
             for (uint32_t i = 0; i < HIGH; i++)
-                mma(t, j->mk.fp16, s->c[i][n], w + 4 * i, pairs);
+                weight_mma(t, j->mk.fp16, s->c[i][n], w + 4 * i, pairs);
         }
     }
 }
@@ -227,7 +231,7 @@ DEV void consume_block(struct lane *t, const struct job *j, const struct chunk *
 DEV void sum_up(struct lane *t, const struct job *j, struct sums *s)
 {
     const uint32_t chunk = 4 * j->mk.columns, slab = X_COLUMNS / j->mk.wide;
-    bool busy = j->warp_out < j->a->w.outs;
+    bool busy = j->warp_out < j->out_end;
     uint32_t stage = 0, ahead = STAGES - 1;
     struct scales next;
 
@@ -279,7 +283,7 @@ DEV float bias_of(struct lane *t, const struct weight_args *a, uint32_t out)
 
 DEV void put(struct lane *t, const struct weight_args *a, uint32_t row, uint32_t out, float x)
 {
-    uint64_t at = (uint64_t)row * (a->stride ? a->stride : a->w.outs) + out;
+    uint64_t at = (uint64_t)row * a->stride + out;
 
     if (a->wide)
         dev_store_float(t, (float *)a->out + at, x);
@@ -293,10 +297,12 @@ DEV void put_row(struct lane *t, const struct job *j, const struct sums *s, uint
     const struct weight_args *a = j->a;
     const bool scaled =
         j->mk.kind == WEIGHT_FP8 || j->mk.kind == WEIGHT_INT8 || j->mk.kind == WEIGHT_NVFP4;
-    uint32_t out = out_of(j, i);
-    float factor = scaled ? row_scale(t, &a->w, out) : 1.0f;
+    uint32_t outs = j->mk.parts ? a->part.outs : a->w.outs;
+    uint32_t out = out_of(j, i) - part_base(t, a, j->mk);
+    float factor = scaled ? row_scale(t, &a->w, out_of(j, i)) : 1.0f;
     float bias = a->splits == 1 ? bias_of(t, a, out) : 0.0f;
-    uint64_t part = (uint64_t)dev_block(t, 2) * a->rows * a->w.outs + out;
+    uint64_t part = (uint64_t)dev_block(t, 2) * a->rows * outs + out;
+    uint32_t step = j->mk.parts ? dev_block(t, 2) * a->part.out_step : 0;
 
     UNROLL
     for (uint32_t k = 0; k < 2 * j->mk.wide; k++) {
@@ -307,9 +313,9 @@ DEV void put_row(struct lane *t, const struct job *j, const struct sums *s, uint
             dev_flop(t, (scaled ? 1u : 0u) + (a->splits == 1 && a->bias ? 1u : 0u),
                      2 * (uint64_t)(j->end - j->first));
             if (a->splits == 1)
-                put(t, a, row, out, x + bias);
+                put(t, a, row, out + step, x + bias);
             else
-                dev_store_float(t, (float *)a->work + part + (uint64_t)row * a->w.outs, x);
+                dev_store_float(t, (float *)a->work + part + (uint64_t)row * outs, x);
         }
     }
 }
@@ -325,16 +331,16 @@ DEV void weight_body(struct lane *t, const struct weight_args *a, struct make mk
     sum_up(t, &j, &s);
     UNROLL
     for (uint32_t i = 0; i < 2 * HIGH; i++)
-        if (out_of(&j, i) < a->w.outs)
+        if (out_of(&j, i) < j.out_end)
             put_row(t, &j, &s, i);
 }
 
 /* The parts of a sum in order, so that it does not depend on which came first. */
 DEV void weight_sum_body(struct lane *t, const struct weight_args *a)
 {
-    uint64_t n = (uint64_t)a->rows * a->w.outs;
+    uint64_t n = (uint64_t)a->rows * a->part.outs;
     uint64_t at = (uint64_t)dev_block(t, 0) * WEIGHT_THREADS + dev_thread(t);
-    uint32_t out = (uint32_t)(at % a->w.outs);
+    uint32_t out = (uint32_t)(at % a->part.outs);
     float sum = 0.0f;
 
     if (at >= n)
@@ -342,7 +348,7 @@ DEV void weight_sum_body(struct lane *t, const struct weight_args *a)
     for (uint32_t i = 0; i < a->splits; i++)
         sum += dev_load_float(t, (const float *)a->work + i * n + at);
     dev_flop(t, a->splits + (a->bias ? 1u : 0u), 0);
-    put(t, a, (uint32_t)(at / a->w.outs), out, sum + bias_of(t, a, out));
+    put(t, a, (uint32_t)(at / a->part.outs), out, sum + bias_of(t, a, out));
 }
 
 /* A row that is looked up: a thread takes 16 bytes of codes. */
@@ -380,15 +386,26 @@ DEV void weight_rows_body(struct lane *t, const struct weight_rows_args *a, uint
 /* --- kernels --------------------------------------------------------------------------------
  */
 
+DEV struct make whole(struct make mk)
+{
+    mk.parts = false;
+    return mk;
+}
+
+/* Kernels for many rows of x have a twin for the matrix as a whole, in fewer registers. */
 #define WEIGHT(name, kind, bits)                                                               \
     KERNEL(name##_bf16, WEIGHT_THREADS, struct weight_args,                                    \
            weight_body(t, a, made(kind, bits, 1, false)))                                      \
     KERNEL(name##_fp16, WEIGHT_THREADS, struct weight_args,                                    \
            weight_body(t, a, made(kind, bits, 1, true)))                                       \
-    KERNEL(name##_bf16_many, WEIGHT_THREADS, struct weight_args,                               \
+    KERNEL(name##_bf16_parts, WEIGHT_THREADS, struct weight_args,                              \
            weight_body(t, a, made(kind, bits, WIDE_MAX, false)))                               \
+    KERNEL(name##_fp16_parts, WEIGHT_THREADS, struct weight_args,                              \
+           weight_body(t, a, made(kind, bits, WIDE_MAX, true)))                                \
+    KERNEL(name##_bf16_many, WEIGHT_THREADS, struct weight_args,                               \
+           weight_body(t, a, whole(made(kind, bits, WIDE_MAX, false))))                        \
     KERNEL(name##_fp16_many, WEIGHT_THREADS, struct weight_args,                               \
-           weight_body(t, a, made(kind, bits, WIDE_MAX, true)))
+           weight_body(t, a, whole(made(kind, bits, WIDE_MAX, true))))
 
 WEIGHT(weight_fp32, WEIGHT_FP32, 32)
 WEIGHT(weight_fp8, WEIGHT_FP8, 8)
@@ -410,16 +427,21 @@ KERNEL(weight_sum_kernel, WEIGHT_THREADS, struct weight_args, weight_sum_body(t,
     do {                                                                                       \
         if (a->rows <= 8)                                                                      \
             return a->fp16 ? LAUNCH(name##_fp16, s, a) : LAUNCH(name##_bf16, s, a);            \
+        if (parts)                                                                             \
+            return a->fp16 ? LAUNCH(name##_fp16_parts, s, a)                                   \
+                           : LAUNCH(name##_bf16_parts, s, a);                                  \
         return a->fp16 ? LAUNCH(name##_fp16_many, s, a) : LAUNCH(name##_bf16_many, s, a);      \
     } while (0)
 
 LAUNCHER(weight)
 {
     const struct weight_args *a = (const struct weight_args *)args;
-    uint32_t high = a->rows <= 8 ? 8 : 8 * WIDE_MAX;
-    struct shape s = {{(a->rows + high - 1) / high, (a->w.outs + OUTS - 1) / OUTS, a->splits},
-                      WEIGHT_THREADS,
-                      (uint32_t)sizeof(struct shared)};
+    bool parts = a->part.outs != a->w.outs || a->part.x_stride != a->w.in;
+    uint32_t high = a->rows <= 8 ? 8 : 8 * WIDE_MAX, outs = a->part.outs;
+    struct shape s = {
+        {(a->rows + high - 1) / high, (outs + OUTS - 1) / OUTS, a->splits * a->part.products},
+        WEIGHT_THREADS,
+        (uint32_t)sizeof(struct shared)};
 
     if (!a->fp16 && dev_capability(self) < 80)
         return dev_refuse(self, DEVICE_UNSUPPORTED,
@@ -456,7 +478,7 @@ LAUNCHER(weight_rows)
 LAUNCHER(weight_sum)
 {
     const struct weight_args *a = (const struct weight_args *)args;
-    uint64_t n = (uint64_t)a->rows * a->w.outs;
+    uint64_t n = (uint64_t)a->rows * a->part.outs;
     struct shape s = {
         {(uint32_t)((n + WEIGHT_THREADS - 1) / WEIGHT_THREADS), 1, 1}, WEIGHT_THREADS, 0};
 

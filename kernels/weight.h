@@ -56,13 +56,25 @@ struct weight_view {
 uint64_t weight_bytes(const struct weight_view *w);
 void weight_place(struct weight_view *w, const void *at);
 
+/* Rows of a matrix, and parts like it, one for each head; all 0: the matrix as a whole. In
+ * FP8_BLOCK they begin at a multiple of 16 rows; across, x and what is summed up are a multiple
+ * of 8 elements, without bias, splits and fp32. */
+struct weight_part {
+    uint32_t first, outs;      /* the first row, how many; outs 0: those from there on */
+    uint32_t products, step;   /* parts (0 = 1), and rows from one to the next */
+    uint32_t x_stride;         /* elements from a row of x to the next; 0 = as many as it has */
+    uint32_t x_step, out_step; /* elements from x and out of one part to the next one's */
+    bool across;               /* out[r][k] = sum over n of x[r][n] * w[first + n][k] */
+};
+
 struct weight_args {
-    const void *x; /* [rows][in] in 16 bits */
+    const void *x; /* [rows][in] in 16 bits; across: [rows][outs of the part] */
     struct weight_view w;
+    struct weight_part part;
     const void *bias; /* [outs] in 16 bits, or NULL */
-    void *out;        /* [rows][stride], the first `outs` of each row are written */
+    void *out;        /* [rows][stride], the first `outs` (across: `in`) are written */
     uint32_t rows;
-    uint32_t stride; /* elements, at least outs; 0 = outs */
+    uint32_t stride; /* elements, at least what is written; 0 = that */
     bool fp16;       /* 16 bits are fp16, else bf16 */
     bool wide;       /* out is fp32, else 16 bits */
     bool wide_bias;  /* the same of the bias */

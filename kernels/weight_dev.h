@@ -12,6 +12,7 @@ struct make {
     uint32_t bits, columns; /* of a code; codes in 16 bytes */
     uint32_t wide;          /* rows of x / 8, at most */
     bool fp16;
+    bool parts; /* of a matrix, struct weight_part */
 };
 
 struct piece {            /* what belongs to 16 bytes of codes, as stored */
@@ -25,7 +26,7 @@ struct pairs { /* 4 elements */
 
 DEV struct make made(enum weight_kind kind, uint32_t bits, uint32_t wide, bool fp16)
 {
-    struct make mk = {kind, bits, 128 / bits, wide, fp16};
+    struct make mk = {kind, bits, 128 / bits, wide, fp16, true};
 
     return mk;
 }
@@ -40,6 +41,14 @@ DEV float nf4_level(uint32_t i)
         0.4407098293f,  0.5626170039f,  0.7229568362f,  1.0f};
 
     return level[i];
+}
+
+DEV void weight_mma(struct lane *t, bool fp16, float *c, const uint32_t *a, const uint32_t *b)
+{
+    if (fp16)
+        dev_mma_fp16(t, c, a, b);
+    else
+        dev_mma_bf16(t, c, a, b);
 }
 
 /* --- scales ---------------------------------------------------------------------------------

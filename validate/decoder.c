@@ -235,6 +235,7 @@ static void find_weights(struct decoder *x)
 
     for (uint32_t i = 0; i < x->s.n_layers; i++) {
         struct decoder_weights *w = &x->layers[i];
+        const struct shape_tensor *up = shape_tensor(&x->s, (int)i, "self_attn.kv_b_proj");
         bool gated = x->s.layers[i].layer.ffn.gated;
         for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
             const void *p = weight(x, (int)i, names[k].name);
@@ -245,6 +246,7 @@ static void find_weights(struct decoder *x)
                 mixer_weight_name(x->s.layers[i].layer.state.kind, (enum mixer_weight)k);
             w->mixer[k] = name ? weight(x, (int)i, name) : NULL;
         }
+        w->kv_b_wide = up && up->copy_at ? x->weights + up->copy_at : NULL;
         w->gate_up = weight(x, (int)i, gated ? "mlp.gate_proj" : "mlp.up_proj");
         w->shared_gate_up = weight(
             x, (int)i, gated ? "mlp.shared_experts.gate_proj" : "mlp.shared_experts.up_proj");
@@ -265,6 +267,8 @@ static enum device_status start(struct decoder *x)
     x->expert_rows = ARENA_NEW(x->arena, uint32_t, s->experts + 1);
     find_weights(x);
     status = fill_weights(x);
+    if (status == DEVICE_OK)
+        status = decoder_widen(x);
     if (status == DEVICE_OK && x->picked) /* pages without a score are not not-a-numbers */
         status = device_fill(x->d, x->sums, 0,
                              4 * (uint64_t)s->heads_max * s->set.sequences * s->places);

@@ -13,12 +13,14 @@
  * parallelism runs as one of its ranks, without the collectives.
  *
  * Weights are multiplied as they are stored: in 16 bits by cuBLASLt, in the formats of
- * kernels/weight.h by that. Keys are rotated at their place in the text, over the whole head,
- * or the rope part of MLA (YaRN, partial and interleaved rotation change no byte and no product
- * of matrices). Blocks with two norms run their halves one after the other, also where the
- * model adds them side by side. Experts are chosen at random, each token top_k others. Low-rank
- * matrices of Laurel and AltUp are multiplied, and their results not used; towers for images
- * and sound take their memory and are not run. */
+ * kernels/weight.h by that. Of MLA's up-projection, decode steps read the copy in 16 bits that
+ * some engines keep (planner/engine/engine.h, widens), where the problem's engine does. Keys
+ * are rotated at their place in the text, over the whole head, or the rope part of MLA (YaRN,
+ * partial and interleaved rotation change no byte and no product of matrices). Blocks with two
+ * norms run their halves one after the other, also where the model adds them side by side.
+ * Experts are chosen at random, each token top_k others. Low-rank matrices of Laurel and AltUp
+ * are multiplied, and their results not used; towers for images and sound take their memory and
+ * are not run. */
 #ifndef KVBUDGET_VALIDATE_DECODER_H
 #define KVBUDGET_VALIDATE_DECODER_H
 
@@ -39,7 +41,7 @@ struct decoder_setting {
 
 /* Bytes allocated on the device, and of them what belongs to the planner's terms. */
 struct decoder_memory {
-    uint64_t weights_bytes;
+    uint64_t weights_bytes;    /* copies of them included */
     uint64_t gap_bytes;        /* of them: between tensors and behind, by alignment */
     uint64_t cache_bytes;      /* pools of K, V, scales and full-precision tails; states */
     uint64_t cache_gap_bytes;  /* of them: behind each, by alignment */

@@ -340,6 +340,7 @@ static void add_tables(struct lister *l)
     table(l, &x->turns, turns);
     table(l, &x->future, turns && s->expects ? shape_turns(s, 0, 1) : 0);
     table(l, &x->slopes, m->alibi ? s->q_heads : 0);
+    table(l, &x->unit, s->widens ? WEIGHT_UNIT * WEIGHT_UNIT / 2 : 0);
 }
 
 static void add_work(struct lister *l)

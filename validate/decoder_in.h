@@ -8,11 +8,13 @@
 #include "validate/shape.h"
 
 enum { ANCHOR_BLOCKS = 8 }; /* that share the keys of a head */
+enum { WEIGHT_UNIT = 16 };  /* rows of a stored matrix that are widened together */
 
 struct decoder_weights { /* of a layer; NULL: it has none */
     const void *sinks, *head_gate;
     const void *norms, *q, *q_bias, *q_norm, *k, *k_bias, *k_norm, *v, *v_bias, *o, *o_bias;
     const void *q_a, *q_a_norm, *q_b, *kv_a, *kv_a_norm, *kv_b; /* MLA */
+    void *kv_b_wide;                                            /* the engine's copy */
     const void *index_q, *index_k, *index_norm, *index_weights; /* indexer */
     const void *gate_up, *up_bias, *down, *down_bias;           /* dense MLP */
     const void *router, *gates, *ups, *downs;                   /* routed experts */
@@ -100,6 +102,7 @@ struct decoder {
     float *parts;                   /* CAKE: of what makes a preference */
     float *future;                  /* and mean turns, as in turns */
     uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
+    uint32_t *unit;                 /* unit vectors, [WEIGHT_UNIT][WEIGHT_UNIT] in 16 bits */
     float *slopes;                  /* [q_heads]: ALiBi, else NULL */
     float *turns; /* cosines and sines, [positions][rotary / 2] for each size of heads */
     uint32_t *iota, *prompts, *chosen;
@@ -196,6 +199,12 @@ enum device_status decoder_norm(struct decoder *x, const void *weight, uint64_t 
 /* A product with weights of the decoder in the format they have; sets what is not said of work
  * memory and types. */
 enum device_status decoder_product(struct decoder *x, const struct gemm_args *a);
+/* The same with some of the rows of one tensor, which begins at a->w, from `first` on; parts
+ * for several products, and the other side of the matrix, as gemm.h has them. */
+enum device_status decoder_product_at(struct decoder *x, const struct gemm_args *a,
+                                      uint32_t first);
+/* Fills the copies in 16 bits that an engine makes of stored tensors. */
+enum device_status decoder_widen(struct decoder *x);
 /* Where a copy (an expert) of a tensor begins; NULL of NULL. */
 const void *decoder_copy(const struct decoder *x, const void *weight, uint32_t copy);
 /* Norm `number` of a layer's; NULL where it has none. */

@@ -47,6 +47,7 @@ static enum device_status norm_key(struct decoder *x, uint32_t rows, uint32_t la
                                 .weight = x->layers[layer].index_norm,
                                 .rows = rows,
                                 .dim = attention_at(x, layer)->index_dim,
+                                .wide_weight = x->s.wide_vectors,
                                 .epsilon = EPSILON};
 
     return index_norm_run(x->d, &a);

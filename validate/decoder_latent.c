@@ -2,9 +2,10 @@
  * prompt attends in the expanded form: latents are read back from the cache and multiplied into
  * keys and values of every head. A step attends in the absorbed form: the key half of that
  * product is applied to the query, the value half to the result, and the kernel reads latents.
- * Both halves together are the up-projection, so that either form multiplies it once a token;
- * chunks of a prompt after the first expand the rows of those before them again.
- * source: arXiv:2405.04434 section 2.1 and appendix C */
+ * Both halves together are the up-projection, so that either form multiplies it once a token:
+ * as it is stored, or steps the copy in 16 bits that some engines keep. Chunks of a prompt
+ * after the first expand the rows of those before them again. source: arXiv:2405.04434
+ * section 2.1 and appendix C */
 #include "kernels/gemm.h"
 #include "kernels/latent.h"
 #include "kernels/latent_rows.h"
@@ -52,14 +53,17 @@ static enum device_status rotate(struct decoder *x, void *rows, uint32_t n, uint
 static enum device_status low_rows(struct decoder *x, uint32_t rows, uint32_t layer)
 {
     const struct attention *a = attention_at(x, layer);
-    const uint16_t *kv_a = x->layers[layer].kv_a;
-    enum device_status s =
-        decoder_multiply(x, x->x, kv_a, NULL, x->k, rows, a->kv_lora_rank, x->s.hidden);
+    struct gemm_args g = {.x = x->x,
+                          .w = x->layers[layer].kv_a,
+                          .out = x->k,
+                          .rows = rows,
+                          .outs = a->kv_lora_rank,
+                          .in = x->s.hidden};
+    enum device_status s = decoder_product_at(x, &g, 0);
 
-    if (s != DEVICE_OK || !a->rope_dim)
-        return s;
-    return decoder_multiply(x, x->x, kv_a + (uint64_t)a->kv_lora_rank * x->s.hidden, NULL,
-                            positions_of(x, layer, rows), rows, a->rope_dim, x->s.hidden);
+    g.out = positions_of(x, layer, rows);
+    g.outs = a->rope_dim;
+    return s == DEVICE_OK && a->rope_dim ? decoder_product_at(x, &g, a->kv_lora_rank) : s;
 }
 
 /* Everything that multiplies the normed stream, then the norms and rotations of it. */
@@ -135,6 +139,7 @@ struct half { /* of the up-projection, for every head */
     uint32_t rows, in_row, in_head; /* elements from a row, from a head to the next */
     uint32_t out_row, out_head;
     bool value;  /* that of values, which stands behind that of keys */
+    bool step;   /* of a decode step, which reads the engine's copy where there is one */
     bool across; /* from the other side: a query becomes a latent */
 };
 
@@ -142,10 +147,10 @@ struct half { /* of the up-projection, for every head */
 static enum device_status multiply_half(struct decoder *x, uint32_t layer, const struct half *h)
 {
     const struct attention *a = attention_at(x, layer);
-    const uint16_t *w = x->layers[layer].kv_b;
     uint32_t rank = a->kv_lora_rank, width = h->value ? a->v_dim : a->nope_dim;
+    const struct decoder_weights *y = &x->layers[layer];
     struct gemm_args g = {.x = h->from,
-                          .w = w + (h->value ? (uint64_t)a->nope_dim * rank : 0),
+                          .w = h->step && y->kv_b_wide ? y->kv_b_wide : y->kv_b,
                           .out = h->to,
                           .rows = h->rows,
                           .outs = h->across ? rank : width,
@@ -156,13 +161,9 @@ static enum device_status multiply_half(struct decoder *x, uint32_t layer, const
                           .products = a->heads,
                           .x_step = h->in_head,
                           .w_step = (uint64_t)(a->nope_dim + a->v_dim) * rank,
-                          .out_step = h->out_head,
-                          .fp16 = x->s.fp16,
-                          .work = x->gemm_work,
-                          .work_bytes = x->gemm_bytes,
-                          .w_tag = TAG_WEIGHTS};
+                          .out_step = h->out_head};
 
-    return gemm_run(x->d, &g);
+    return decoder_product_at(x, &g, h->value ? a->nope_dim : 0);
 }
 
 /* Keys and values of the first `rows` latents of the sequence. */
@@ -278,6 +279,7 @@ static enum device_status attend_step(struct decoder *x, const struct decoder_pa
                          .in_head = a->k_dim,
                          .out_row = a->heads * rank,
                          .out_head = rank,
+                         .step = true,
                          .across = true};
     struct half result = {.from = x->mixed,
                           .to = x->out,
@@ -286,6 +288,7 @@ static enum device_status attend_step(struct decoder *x, const struct decoder_pa
                           .in_head = rank,
                           .out_row = a->heads * a->v_dim,
                           .out_head = a->v_dim,
+                          .step = true,
                           .value = true};
     enum device_status s = multiply_half(x, layer, &query);
 

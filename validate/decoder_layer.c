@@ -160,14 +160,19 @@ static enum device_status queries(struct decoder *x, uint32_t rows, uint32_t lay
     const struct shape_layer *l = &x->s.layers[layer];
     const struct decoder_weights *w = &x->layers[layer];
     uint64_t width = (uint64_t)l->q_heads * l->k_dim;
-    const uint16_t *bias = w->q_bias;
-    enum device_status s =
-        decoder_multiply(x, x->x, w->q, w->q_bias, x->q, rows, width, x->s.hidden);
+    struct gemm_args a = {.x = x->x,
+                          .w = w->q,
+                          .bias = w->q_bias,
+                          .out = x->q,
+                          .rows = rows,
+                          .outs = (uint32_t)width,
+                          .in = x->s.hidden};
+    enum device_status s = decoder_product_at(x, &a, 0);
 
-    if (s == DEVICE_OK && l->layer.attn.output_gate)
-        s = decoder_multiply(x, x->x, (const uint16_t *)w->q + width * x->s.hidden,
-                             bias ? bias + width : NULL, x->gate, rows, width, x->s.hidden);
-    return s;
+    a.out = x->gate;
+    if (w->q_bias)
+        a.bias = (const char *)w->q_bias + vector_bytes(x, width);
+    return s == DEVICE_OK && l->layer.attn.output_gate ? decoder_product_at(x, &a, a.outs) : s;
 }
 
 static enum device_status keys_values(struct decoder *x, uint32_t rows, uint32_t layer)

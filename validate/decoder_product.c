@@ -3,7 +3,7 @@
 #include "kernels/gemm.h"
 #include "validate/decoder_in.h"
 
-/* The tensor that holds that byte of the weights, or NULL. */
+/* The tensor that holds that byte of the weights, or NULL: what engines copy is none. */
 static const struct shape_tensor *tensor_of(const struct decoder *x, const void *weight,
                                             size_t *number)
 {
@@ -21,6 +21,8 @@ static const struct shape_tensor *tensor_of(const struct decoder *x, const void 
             high = mid;
     }
     *number = low;
+    if (s->placed[low]->copy_at && at >= s->placed[low]->copy_at)
+        return NULL;
     return s->placed[low];
 }
 
@@ -40,30 +42,71 @@ const char *decoder_stored_format(const struct decoder *x)
     return NULL;
 }
 
-/* One copy of a stored tensor; `first`: its place among the columns of the result. */
-static enum device_status multiply_stored(struct decoder *x, const struct gemm_args *g,
-                                          const struct shape_tensor *t, const void *at,
-                                          uint32_t first)
+/* A product with a stored tensor that begins at `at`, as far as its weights do not say. */
+static struct weight_args stored_args(const struct decoder *x, const struct gemm_args *g,
+                                      const struct shape_tensor *t, const void *at)
 {
-    uint32_t width = x->s.wide_vectors ? 4 : 2;
     struct weight_args a = {.x = g->x,
                             .w = t->view,
-                            .out = (char *)g->out + (g->wide ? 4 : 2) * (uint64_t)first,
+                            .bias = g->bias,
+                            .out = g->out,
                             .rows = g->rows,
                             .stride = g->stride ? g->stride : g->outs,
                             .fp16 = x->s.fp16,
                             .wide = g->wide,
                             .wide_bias = x->s.wide_vectors,
+                            .splits = 1,
                             .work = x->gemm_work};
 
     weight_place(&a.w, at);
-    if (g->bias)
-        a.bias = (const char *)g->bias + (uint64_t)width * first;
-    a.splits =
-        x->info.is_cpu ? 1 : weight_splits(g->rows, a.w.outs, a.w.in, x->info.multiprocessors);
-    while (a.splits > 1 && weight_work_bytes(&a) > x->gemm_bytes)
-        a.splits--;
-    return weight_run(x->d, &a);
+    return a;
+}
+
+/* In as many splits as keep the processors busy, and work memory is there for. */
+static enum device_status multiply_stored(struct decoder *x, struct weight_args *a,
+                                          uint32_t outs)
+{
+    if (!x->info.is_cpu && a->part.products <= 1 && !a->part.across)
+        a->splits = weight_splits(a->rows, outs, a->w.in, x->info.multiprocessors);
+    while (a->splits > 1 && weight_work_bytes(a) > x->gemm_bytes)
+        a->splits--;
+    return weight_run(x->d, a);
+}
+
+static struct gemm_args plain_args(const struct decoder *x, const struct gemm_args *g)
+{
+    struct gemm_args a = *g;
+
+    a.fp16 = x->s.fp16;
+    a.work = x->gemm_work;
+    a.work_bytes = x->gemm_bytes;
+    a.w_tag = TAG_WEIGHTS;
+    return a;
+}
+
+enum device_status decoder_product_at(struct decoder *x, const struct gemm_args *g,
+                                      uint32_t first)
+{
+    size_t number = 0;
+    const struct shape_tensor *t = tensor_of(x, g->w, &number);
+    uint32_t in = g->across ? g->outs : g->in, outs = g->across ? g->in : g->outs;
+    struct gemm_args plain = plain_args(x, g);
+    struct weight_args a;
+
+    if (!t || !t->stored) {
+        plain.w = (const uint16_t *)g->w + (uint64_t)first * in;
+        return gemm_run(x->d, &plain);
+    }
+    a = stored_args(x, g, t, g->w);
+    a.part = (struct weight_part){.first = first,
+                                  .outs = outs,
+                                  .products = g->products,
+                                  .step = (uint32_t)(g->w_step / in),
+                                  .x_stride = g->x_stride,
+                                  .x_step = (uint32_t)g->x_step,
+                                  .out_step = (uint32_t)g->out_step,
+                                  .across = g->across};
+    return multiply_stored(x, &a, outs);
 }
 
 /* Tensors that stand next to each other (gate and up) are multiplied one after the other. */
@@ -71,29 +114,65 @@ enum device_status decoder_product(struct decoder *x, const struct gemm_args *g)
 {
     size_t number = 0;
     const struct shape_tensor *t = tensor_of(x, g->w, &number);
-    struct gemm_args plain = *g;
+    struct gemm_args plain = plain_args(x, g);
     enum device_status s = DEVICE_OK;
     const void *at = g->w;
     uint32_t done = 0;
 
-    plain.fp16 = x->s.fp16;
-    plain.work = x->gemm_work;
-    plain.work_bytes = x->gemm_bytes;
-    plain.w_tag = TAG_WEIGHTS;
     if (!t || !t->stored)
         return gemm_run(x->d, &plain);
     while (done < g->outs && s == DEVICE_OK) {
         uint64_t inside = (uint64_t)((const char *)at - x->weights) - t->at;
+        struct weight_args a = stored_args(x, g, t, at);
         if (!t->stored || t->view.in != g->in || t->view.outs > g->outs - done ||
             inside % t->stride)
             return device_refuse(x->d, DEVICE_UNSUPPORTED,
                                  "a part of %s in %s is not multiplied", t->t.name,
                                  t->format->name);
-        s = multiply_stored(x, g, t, at, done);
+        a.out = (char *)g->out + (g->wide ? 4 : 2) * (uint64_t)done;
+        if (g->bias)
+            a.bias = (const char *)g->bias + (x->s.wide_vectors ? 4 : 2) * (uint64_t)done;
+        s = multiply_stored(x, &a, t->view.outs);
         done += t->view.outs;
         t = number + 1 < x->s.n_placed ? x->s.placed[++number] : t;
         at = x->weights + t->at;
     }
+    return s;
+}
+
+/* Rows of a stored matrix are products across with unit vectors, exactly: one term each. */
+static enum device_status widen(struct decoder *x, const struct shape_tensor *t)
+{
+    uint32_t rows = t->t.out % WEIGHT_UNIT ? 8 : WEIGHT_UNIT;
+    struct weight_args a = {.x = x->unit,
+                            .w = t->view,
+                            .part = {.outs = rows,
+                                     .products = (uint32_t)(t->t.out / rows),
+                                     .step = rows,
+                                     .x_stride = WEIGHT_UNIT,
+                                     .out_step = rows * (uint32_t)t->t.in,
+                                     .across = true},
+                            .out = x->weights + t->copy_at,
+                            .rows = rows,
+                            .fp16 = x->s.fp16,
+                            .splits = 1};
+
+    weight_place(&a.w, x->weights + t->at);
+    return weight_run(x->d, &a);
+}
+
+enum device_status decoder_widen(struct decoder *x)
+{
+    uint16_t unit[WEIGHT_UNIT * WEIGHT_UNIT] = {0};
+    enum device_status s = DEVICE_OK;
+
+    for (int i = 0; i < WEIGHT_UNIT; i++)
+        unit[i * WEIGHT_UNIT + i] = x->s.fp16 ? 0x3c00 : 0x3f80;
+    if (x->s.widens)
+        s = device_upload(x->d, x->unit, unit, sizeof unit);
+    for (size_t i = 0; i < x->s.n_placed && s == DEVICE_OK; i++)
+        if (x->s.placed[i]->copy_at)
+            s = widen(x, x->s.placed[i]);
     return s;
 }
 

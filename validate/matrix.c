@@ -137,6 +137,10 @@ static const struct row {
     {"nvfp4 weights", STORED("nvfp4"), NULL, NULL, NULL},
     {"nf4 weights", STORED("nf4"), NULL, NULL, NULL},
     {"q8_0 weights", STORED("q8_0"), NULL, NULL, NULL},
+    {"mla sparse fp8 block weights",
+     LATENT(", q_lora_rank: 64") ", indexer: {heads: 8, dim: 128, top_k: 24}, quantization: "
+                                 "{format: fp8_block}",
+     NULL, NULL, NULL},
 
     {"cla", GQA, "{scheme: cla, factor: 2}", NULL, NULL},
     {"mlkv", GQA, "{scheme: mlkv, kv_layers: 3, kv_heads: 2}", NULL, NULL},

@@ -85,12 +85,21 @@ struct layer shape_rank_layer(const struct layer *l, uint32_t tp)
     return r;
 }
 
+/* So many bytes behind what is there. */
+static void put(struct shape *s, uint64_t bytes, uint64_t used, struct ck *ck)
+{
+    uint64_t all = shape_aligned(bytes, ck);
+
+    s->gap_bytes = ck_add(ck, s->gap_bytes, ck_sub(ck, all, used));
+    s->weights_bytes = ck_add(ck, s->weights_bytes, all);
+}
+
 /* Tensors stand one after the other, so that gate and up in 16 bits are one matrix. */
 static void place(struct shape *s, const struct tensor *t, int layer, struct ck *ck)
 {
     const struct problem *p = s->problem;
     struct shape_tensor *x = &s->tensors[s->n_tensors++];
-    uint64_t all;
+    uint64_t copy = ck_prod(ck, 2, t->out, t->in);
 
     (void)shape_stores(s->arena, t,
                        weights_format_of(p->layout.model, t, layer, p->weight_format),
@@ -103,9 +112,12 @@ static void place(struct shape *s, const struct tensor *t, int layer, struct ck 
         return;
     }
     s->placed[s->n_placed++] = x;
-    all = shape_aligned(ck_mul(ck, x->stride, t->copies), ck);
-    s->gap_bytes = ck_add(ck, s->gap_bytes, ck_sub(ck, all, ck_mul(ck, x->bytes, t->copies)));
-    s->weights_bytes = ck_add(ck, s->weights_bytes, all);
+    put(s, ck_mul(ck, x->stride, t->copies), ck_mul(ck, x->bytes, t->copies), ck);
+    if (!t->absorbed || !p->engine->widens || !p->engine->widens(x->format))
+        return;
+    x->copy_at = s->weights_bytes;
+    s->widens = true;
+    put(s, copy, copy, ck);
 }
 
 static void list_tensors(struct shape *s, struct ck *ck)

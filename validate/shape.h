@@ -117,6 +117,7 @@ struct shape_tensor {
     uint64_t bytes;          /* of a copy */
     uint64_t stride;         /* from one copy to the next */
     uint64_t at;             /* bytes into the block of weights */
+    uint64_t copy_at;        /* of a copy in 16 bits that the engine makes; 0 = none */
 };
 
 struct shape {
@@ -161,6 +162,7 @@ struct shape {
     struct mixer_width mixer_width;
     uint64_t memory_width; /* of units of gated memory; 0 = none */
     bool side_by_side;     /* some layer attends and recurs */
+    bool widens;           /* some tensor has a copy in 16 bits */
 };
 
 /* NULL, or in one line what the decoder lacks for that. */

@@ -300,8 +300,26 @@ static const char *refuse_model(const struct problem *p)
     return bad ? bad : refuse_alike(l);
 }
 
-/* Vectors that are added in 16 bits only, and a projection of which parts are multiplied apart;
- * `layer`: NULL outside of them. */
+/* Parts that are multiplied apart begin where a tile of blocks of scales does: the latent and
+ * its rope part, and the halves of every head, are those of MLA; queries and their gate. */
+static const char *refuse_parts(struct arena *a, const struct shape_tensor *x,
+                                const struct attention *t)
+{
+    const char *name = x->t.name;
+    uint64_t at = 0;
+
+    if (!x->stored || x->view.kind != WEIGHT_FP8_BLOCK)
+        return NULL;
+    if (!strcmp(name, "self_attn.kv_b_proj"))
+        at = t->nope_dim | t->v_dim;
+    else if (!strcmp(name, "self_attn.q_proj") && t->output_gate)
+        at = (uint64_t)t->heads * t->k_dim;
+    return at % 16 == 0 ? NULL
+                        : arena_printf(a, "parts of %s in %s: a multiple of 16 rows", name,
+                                       x->format->name);
+}
+
+/* Vectors that are added in 16 bits only; `layer`: NULL outside of them. */
 static const char *refuse_tensor(struct arena *a, const struct shape_tensor *x,
                                  const struct layer *layer)
 {
@@ -314,10 +332,7 @@ static const char *refuse_tensor(struct arena *a, const struct shape_tensor *x,
             return arena_printf(a, "%s in fp32: no kernel reads it", name);
     if (x->wide && x->t.vector && x->t.part == PART_STATE)
         return "the vectors of recurrent mixers are read in 16 bits, these are in fp32";
-    if (x->stored && layer && layer->attn.output_gate && !strcmp(name, "self_attn.q_proj"))
-        return arena_printf(a, "a gate of attention in %s is not multiplied apart",
-                            x->format->name);
-    return NULL;
+    return layer ? refuse_parts(a, x, &layer->attn) : NULL;
 }
 
 static const char *refuse_weights(struct arena *a, const struct problem *p)
@@ -340,9 +355,6 @@ static const char *refuse_weights(struct arena *a, const struct problem *p)
                 bad = refuse_tensor(a, &x, layer < 0 ? NULL : &mine);
             if (bad)
                 return bad;
-            if (x.stored && (!strncmp(t[k].name, "self_attn.kv_", 13) ||
-                             !strncmp(t[k].name, "self_attn.indexer.", 18)))
-                return "latents and indexers are multiplied in 16 bits only";
         }
     }
     return NULL;

@@ -390,8 +390,9 @@ enum device_status cuda_record(void *self, enum record what)
     return s;
 }
 
-enum device_status cuda_tally(void *self, struct tally *out)
+enum device_status cuda_tally(void *self, struct tally *out, enum tag kept)
 {
+    (void)kept;
     return out ? cuda_refuse(self, DEVICE_UNSUPPORTED,
                              "a GPU does not count what its kernels touch; use the CPU build")
                : DEVICE_OK;

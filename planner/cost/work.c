@@ -116,6 +116,19 @@ static void add_flop(struct builder *b, enum part part, enum op op, double flop)
         w->last_flop[op] += passes * flop;
 }
 
+/* What a step reads of a tensor: its bytes, or those of a copy. */
+static uint64_t step_bytes(struct builder *b, const struct tensor *t,
+                           const struct weight_format *f, struct shard s)
+{
+    uint64_t wide;
+
+    if (!t->absorbed || !b->in->widens || !b->in->widens(f))
+        return weights_tensor_bytes(t, f, s, b->ck);
+    wide = weights_tensor_bytes(t, weight_format_find("bf16"), s, b->ck);
+    b->w->copied_bytes = ck_add(b->ck, b->w->copied_bytes, wide);
+    return wide;
+}
+
 static void add_layer_tensor(struct builder *b, const struct tensor *t)
 {
     const struct layout *l = b->in->layout;
@@ -134,7 +147,7 @@ static void add_layer_tensor(struct builder *b, const struct tensor *t)
         c->bytes = ck_add(b->ck, c->bytes, bytes);
         c->bytes_passes = ck_add(b->ck, c->bytes_passes, ck_mul(b->ck, bytes, passes));
     } else if (!t->idle) {
-        b->w->read_bytes[op] = ck_add(b->ck, b->w->read_bytes[op], bytes);
+        b->w->read_bytes[op] = ck_add(b->ck, b->w->read_bytes[op], step_bytes(b, t, f, s));
         b->w->prefill_read_bytes[op] =
             ck_add(b->ck, b->w->prefill_read_bytes[op], ck_mul(b->ck, bytes, passes));
     }

@@ -52,6 +52,7 @@ struct work { /* of one rank of a pipeline stage, or of the whole model */
     struct expert_class experts[WORK_EXPERT_CLASSES];
     uint32_t n_experts;
     uint64_t weights_bytes;   /* resident on this rank */
+    uint64_t copied_bytes;    /* besides: copies in 16 bits (work_in.widens) */
     uint64_t offloaded_bytes; /* of them, kept in host memory */
     uint64_t
         offloaded_prefill_bytes; /* what a prefill moves of them: each layer times its passes */
@@ -70,6 +71,9 @@ struct work_in {
     uint32_t ep;
     uint32_t offload_layers; /* the first N layers of the model live in host memory */
     bool first_stage, last_stage;
+    /* Whether MLA's up-projection in that format has a copy in 16 bits, which decode steps read
+     * in its place. NULL = never. */
+    bool (*widens)(const struct weight_format *f);
 };
 
 /* errors: ck->over. */

@@ -119,6 +119,8 @@ struct engine {
     /* Rows of the attention kernel's tile that a decoding query takes where the batch has
      * prompts too; NULL = 1, a kernel of its own. */
     uint32_t (*mixed_rows)(const struct engine_settings *set, const struct gpu *gpu);
+    /* As work_in.widens. NULL = never. */
+    bool (*widens)(const struct weight_format *f);
     bool layer_split; /* several GPUs are pipeline stages unless `parallel` says otherwise */
     /* How the pool is cut into blocks; NULL = bytes are handed out for each sequence and row.
      */

@@ -2,6 +2,8 @@
  * and CUDA graphs live in the rest and are not measured. Pages of one token, so the pool is
  * bytes. source: facts engines 2 (python/sglang/srt/model_executor/model_runner.py,
  * pool_configurator.py, server_args.py _handle_gpu_memory_settings). */
+#include <string.h>
+
 #include "planner/engine/flags/flags.h"
 #include "planner/engine/pool/support.h"
 
@@ -76,6 +78,7 @@ static const char *const stored[] = {"bf16",     "f16",      "fp16", "fp8",
 static bool sglang_budget(const struct engine_in *in, struct budget *out, struct diag *d)
 {
     uint64_t outside = (uint64_t)CONTEXT_MIB * MIB, free_bytes;
+    struct ck ck = {0};
 
     support_check(in, "SGLang", stored, d);
     if (in->parallel.tp > 1)
@@ -84,12 +87,12 @@ static bool sglang_budget(const struct engine_in *in, struct budget *out, struct
     *out = (struct budget){
         .total_bytes = in->total_bytes,
         .usable_bytes = outside + (uint64_t)((double)free_bytes * in->set->memory_fraction),
-        .weights_bytes = in->work->weights_bytes,
+        .weights_bytes = ck_add(&ck, in->work->weights_bytes, in->work->copied_bytes),
         .non_torch_bytes = outside,
         .workspace_bytes = in->work->largest_layer_bytes,
     };
     budget_close(out);
-    return true;
+    return !ck.over || diag_add(d, DIAG_INPUT, in->at, "sizes overflow 64 bits");
 }
 
 static void put_parallel(const struct flags_in *in, struct engine_flags *f)
@@ -158,6 +161,13 @@ static bool sglang_composes_ahead(const struct engine_settings *set, struct para
     return true;
 }
 
+/* fp8 in blocks becomes bf16 unless SGL_USE_DEEPGEMM_BMM is set; fp8 with other scales stays in
+ * 8 bits. source: SGLang python/sglang/srt/models/deepseek_v2.py, post_load_weights. */
+static bool sglang_widens(const struct weight_format *f)
+{
+    return !strcmp(f->name, "fp8_block");
+}
+
 const struct engine engine_sglang = {
     .name = "sglang",
     .summary = "SGLang: a static share of free memory, pages of one token",
@@ -169,5 +179,6 @@ const struct engine engine_sglang = {
     .budget = sglang_budget,
     .step_overhead = sglang_step_overhead,
     .composes_ahead = sglang_composes_ahead,
+    .widens = sglang_widens,
     .flags = sglang_flags,
 };

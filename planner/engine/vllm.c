@@ -496,6 +496,13 @@ static uint32_t vllm_mixed_rows(const struct engine_settings *set, const struct 
     return cc && (!strncmp(cc, "8.", 2) || !strncmp(cc, "12.", 3)) ? 64 : 1;
 }
 
+/* There are no products of 8 bits and less head by head. source: vLLM
+ * vllm/v1/attention/backends/mla/common.py, process_weights_after_loading. */
+static bool vllm_widens(const struct weight_format *f)
+{
+    return !weights_format_plain(f);
+}
+
 const struct engine engine_vllm = {
     .name = "vllm",
     .summary = "vLLM 0.6 and later: profile run, blocks of one size, groups of layers",
@@ -510,5 +517,6 @@ const struct engine engine_vllm = {
     .step_overhead = vllm_step_overhead,
     .composes_ahead = vllm_composes_ahead,
     .mixed_rows = vllm_mixed_rows,
+    .widens = vllm_widens,
     .flags = vllm_flags,
 };

@@ -115,7 +115,7 @@ enum {
                     1u << PART_EXPERT | 1u << PART_SHARED
 };
 
-static bool is_plain(const struct weight_format *f)
+bool weights_format_plain(const struct weight_format *f)
 {
     return f->block_elems == 1 && f->scale_rows == 0 && f->block_bytes >= 2;
 }
@@ -129,7 +129,7 @@ const struct weight_format *weights_format_of(const struct model *m, const struc
 
     if (!base)
         base = weight_format_find("bf16");
-    if (asked && is_plain(asked))
+    if (asked && weights_format_plain(asked))
         return asked;
     if (!asked && !t->vector && t->part == PART_EMBED && q->embed)
         return q->embed;

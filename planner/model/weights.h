@@ -48,6 +48,7 @@ struct tensor {
     bool vector;     /* norm weights, biases: never quantized, no matmul FLOPs */
     bool tied;       /* shares its storage with the embedding: no bytes, no parameters */
     bool plain;      /* a small matrix quantizers leave alone: stays in the model's dtype */
+    bool absorbed;   /* MLA's up-projection: a step multiplies it head by head, in two halves */
     bool idle;       /* stored and never read: of layers that read another layer's K/V */
     bool by_columns; /* SPLIT_EXPERT without expert parallelism: cut by input columns (down),
                         else by rows */
@@ -91,6 +92,9 @@ uint64_t weights_tensor_bytes(const struct tensor *t, const struct weight_format
  */
 const struct weight_format *weights_format_of(const struct model *m, const struct tensor *t,
                                               int layer, const struct weight_format *asked);
+
+/* Whether elements stand alone, in 16 or 32 bits, so that any library multiplies them. */
+bool weights_format_plain(const struct weight_format *f);
 
 const char *part_name(enum part p);
 

@@ -135,6 +135,7 @@ static void latent(struct list *l, const struct attention *a, uint64_t hidden, b
     }
     matrix(l, PART_LATENT, SPLIT_OUT, "self_attn.kv_b_proj",
            (uint64_t)a->heads * ((uint64_t)a->nope_dim + a->v_dim), a->kv_lora_rank);
+    l->t[l->n - 1].absorbed = true;
     matrix(l, PART_O, SPLIT_IN, "self_attn.o_proj", hidden, (uint64_t)a->heads * a->v_dim);
     if (a->index_dim && !a->index_shared)
         indexer(l, a, hidden);

@@ -16,8 +16,8 @@ static bool same_layers(const struct problem *a, const struct problem *b)
     size_t n = l->n_layers;
 
     return n == m->n_layers && a->weight_format == b->weight_format &&
-           l->forward_passes == m->forward_passes && l->backward_passes == m->backward_passes &&
-           l->exit_layer == m->exit_layer &&
+           a->engine->widens == b->engine->widens && l->forward_passes == m->forward_passes &&
+           l->backward_passes == m->backward_passes && l->exit_layer == m->exit_layer &&
            !memcmp(l->layers, m->layers, n * sizeof *l->layers) &&
            !memcmp(l->passes, m->passes, n * sizeof *l->passes) &&
            !memcmp(a->owns_kv, b->owns_kv, n * sizeof *a->owns_kv);
@@ -52,6 +52,7 @@ static void count_layers(struct problem *p, struct ck *ck)
                          .ep = 1,
                          .first_stage = true,
                          .last_stage = true,
+                         .widens = p->engine->widens,
                          .slice = {1, 1, 0, p->model.n_layers}};
 
     edited.layers = p->layout.layers;
@@ -144,6 +145,7 @@ static void build_work(struct problem *p, uint32_t i, struct slice slice, struct
                          .offload_layers = (uint32_t)p->host_layers,
                          .first_stage = i == 0,
                          .last_stage = i + 1 == p->n_stages,
+                         .widens = p->engine->widens,
                          .slice = slice};
 
     work_build(&in, &p->stages[i].work, ck);

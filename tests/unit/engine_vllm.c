@@ -341,13 +341,15 @@ static void test_weights(void **state)
 }
 
 /* MLA in fp8: a copy of kv_b in 16 bits, 8 heads of 64 + 64 by 128 in each of 2 layers, over 2
- * ranks; none in bf16. Rotations: 4096 x 32 x 2. */
+ * ranks; none in bf16. Rotations: 4096 x 32 x 2. A step reads the copy in place of the codes
+ * and their scale, a prompt the codes. */
 static void test_absorbed_weights(void **state)
 {
     static const struct {
         const char *format;
-        uint64_t copies;
-    } cases[] = {{"fp8", 2 * 8 * (64 + 64) * 128 * 2 / 2}, {"bf16", 0}};
+        uint64_t copies, codes;
+    } cases[] = {{"fp8", 2 * 8 * (64 + 64) * 128 * 2 / 2, 2 * (8 * (64 + 64) * 128 / 2 + 4)},
+                 {"bf16", 0, 0}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -361,6 +363,9 @@ static void test_absorbed_weights(void **state)
             cases[i].format));
         kt_u64(k->problem.stages[0].budget.weights_bytes,
                k->problem.stages[0].work.weights_bytes + cases[i].copies + 4096 * 32 * 2);
+        kt_u64(k->problem.stages[0].work.copied_bytes, cases[i].copies);
+        kt_u64(k->problem.stages[0].work.read_bytes[OP_QKV] + cases[i].codes,
+               k->problem.stages[0].work.prefill_read_bytes[OP_QKV] + cases[i].copies);
         kp_free(k);
         arena_free(a);
     }

@@ -130,37 +130,42 @@ static void norms(void **state)
 {
     struct kk *k = *state;
 
-    for (uint32_t dim = 32; dim <= 128; dim *= 2) {
-        struct index_norm_args a = {.rows = 7, .dim = dim, .epsilon = 1e-6f};
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t dim = 32u << i / 2;
+        struct index_norm_args a = {
+            .rows = 7, .dim = dim, .epsilon = 1e-6f, .wide_weight = i % 2};
         struct tally want = {.launches = 1};
         uint16_t got[7 * 128];
         double *x, *w;
         void *p = (void *)(uintptr_t)numbers(k, (uint64_t)a.rows * dim, &x);
         uint16_t *bits = ARENA_NEW(k->a, uint16_t, 2 * dim);
+        float *wide = ARENA_NEW(k->a, float, 2 * dim);
         w = ARENA_NEW(k->a, double, 2 * dim);
-        for (uint32_t i = 0; i < 2 * dim; i++) {
-            bits[i] = ks_bits_bf16(kk_normal(k));
-            w[i] = ks_bf16(bits[i]);
+        for (uint32_t j = 0; j < 2 * dim; j++) {
+            wide[j] = (float)kk_normal(k);
+            bits[j] = ks_bits_bf16((double)wide[j]);
+            w[j] = a.wide_weight ? (double)wide[j] : ks_bf16(bits[j]);
         }
         a.x = p;
-        a.weight = kk_put(k, TAG_WEIGHTS, bits, 4 * (uint64_t)dim);
+        a.weight = a.wide_weight ? kk_put(k, TAG_WEIGHTS, wide, 8ull * dim)
+                                 : kk_put(k, TAG_WEIGHTS, bits, 4ull * dim);
         device_tally_reset(k->d);
         kk_ok(k, index_norm_run(k->d, &a));
         index_norm_traffic(&a, &want.issued);
         want.unique_read_bytes[TAG_ACTIVATION] = 2 * (uint64_t)a.rows * dim;
         want.unique_written_bytes[TAG_ACTIVATION] = 2 * (uint64_t)a.rows * dim;
-        want.unique_read_bytes[TAG_WEIGHTS] = 4 * (uint64_t)dim;
+        want.unique_read_bytes[TAG_WEIGHTS] = (a.wide_weight ? 8ull : 4ull) * dim;
         kk_tally(k, &want);
         kk_get(k, got, a.x, 2 * (uint64_t)a.rows * dim);
-        for (uint32_t i = 0; i < a.rows * dim; i++) {
-            const double *row = x + i / dim * dim;
+        for (uint32_t n = 0; n < a.rows * dim; n++) {
+            const double *row = x + n / dim * dim;
             double mean = 0, squares = 0, y;
             for (uint32_t j = 0; j < dim; j++)
                 mean += row[j] / dim;
             for (uint32_t j = 0; j < dim; j++)
                 squares += pow(row[j] - mean, 2) / dim;
-            y = (x[i] - mean) / sqrt(squares + 1e-6) * w[i % dim] + w[dim + i % dim];
-            assert_true(fabs(ks_bf16(got[i]) - y) <= ldexp(fabs(y), -8) + 1e-5);
+            y = (x[n] - mean) / sqrt(squares + 1e-6) * w[n % dim] + w[dim + n % dim];
+            assert_true(fabs(ks_bf16(got[n]) - y) <= ldexp(fabs(y), -8) + 1e-5);
         }
     }
 }

@@ -1,7 +1,8 @@
 /* kernel_weight: products with stored weights against double precision, for every kind of
  * codes and scales (tests/kvweight.h lays out the matrix and reads it in double). The error is
  * at most twice that of a program that rounds each weight to 16 bits and adds up in fp32.
- * Traffic as the formula says, each byte of the matrix once. */
+ * Traffic as the formula says, each byte of the matrix once. Parts of a matrix, and products
+ * from its other side, in the same way. */
 #include "tests/kvweight.h"
 
 struct operands {
@@ -297,6 +298,137 @@ static void splits(void **state)
     kt_u64(weight_splits(1, 64, 64, 1), 1);
 }
 
+/* --- parts of a matrix ----------------------------------------------------------------------
+ */
+
+/* x is [rows][products][x_step], out [rows][products][what is written]. */
+static void set_part(struct kk *k, const struct weight_part *part, uint32_t rows,
+                     struct operands *o)
+{
+    uint32_t n = part->products, own = part->across ? part->outs : o->a.w.in;
+    uint32_t width = part->across ? o->a.w.in : part->outs;
+
+    o->a.part = *part;
+    o->a.part.x_step = own + 8;
+    o->a.part.x_stride = n * (own + 8);
+    o->a.part.out_step = width;
+    o->a.rows = rows;
+    o->a.stride = n * width;
+    o->a.x =
+        random_16(k, TAG_ACTIVATION, (uint64_t)rows * o->a.part.x_stride, o->a.fp16, &o->x);
+    o->a.out = kk_new(k, TAG_ACTIVATION, 2ull * rows * o->a.stride);
+}
+
+/* Element i of a result of part `n`. */
+static void part_error(const struct operands *o, uint32_t r, uint32_t n, uint32_t i, double got,
+                       struct error *e)
+{
+    const struct weight_part *part = &o->a.part;
+    uint32_t in = o->a.w.in, first = part->first + n * part->step;
+    const double *x = o->x + (size_t)r * part->x_stride + n * part->x_step;
+    double want = 0, naive;
+    float sum = 0;
+
+    for (uint32_t j = 0; j < (part->across ? part->outs : in); j++) {
+        double w = part->across ? o->w[(size_t)(first + j) * in + i]
+                                : o->w[(size_t)(first + i) * in + j];
+        want += x[j] * w;
+        sum += (float)(x[j] * kw_rounded(w, o->a.fp16));
+    }
+    naive = kw_rounded((double)sum, o->a.fp16);
+    e->ours += pow(got - want, 2);
+    e->naive += pow(naive - want, 2);
+    e->size += want * want;
+}
+
+static void part_accurate(struct kk *k, const struct operands *o)
+{
+    uint32_t width = (uint32_t)o->a.part.out_step;
+    uint16_t *out = ARENA_NEW(k->a, uint16_t, (size_t)o->a.rows * o->a.stride);
+    struct error e = {0, 0, 0};
+
+    kk_get(k, out, o->a.out, 2ull * o->a.rows * o->a.stride);
+    for (uint32_t r = 0; r < o->a.rows; r++)
+        for (uint32_t i = 0; i < o->a.stride; i++)
+            part_error(o, r, i / width, i % width,
+                       kw_half(out[(size_t)r * o->a.stride + i], o->a.fp16), &e);
+    if (!(sqrt(e.ours) <= 2 * sqrt(e.naive) + 1e-6 * sqrt(e.size)))
+        print_error("kind %d, across %d: error %g, naive %g, of %g\n", o->a.w.kind,
+                    o->a.part.across, sqrt(e.ours), sqrt(e.naive), sqrt(e.size));
+    assert_true(sqrt(e.ours) <= 2 * sqrt(e.naive) + 1e-6 * sqrt(e.size));
+}
+
+/* `whole`: the parts are all of the matrix. */
+static void part_counted(struct kk *k, const struct operands *o, bool whole)
+{
+    const struct weight_part *part = &o->a.part;
+    uint64_t own = part->across ? part->outs : o->a.w.in;
+    struct tally want = {.launches = 1}, got;
+
+    if (!kk_seen(k, &got))
+        return;
+    weight_traffic(&o->a, &want.issued);
+    kt_u64(want.issued.useful_flop, 2ull * o->a.rows * part->products * part->outs * o->a.w.in);
+    kt_u64(got.issued.conversions, want.issued.conversions);
+    want.unique_read_bytes[TAG_WEIGHTS] =
+        whole ? weight_bytes(&o->a.w) : got.unique_read_bytes[TAG_WEIGHTS];
+    want.unique_read_bytes[TAG_ACTIVATION] = 2ull * o->a.rows * part->products * own;
+    want.unique_written_bytes[TAG_ACTIVATION] = 2ull * o->a.rows * o->a.stride;
+    kk_tally(k, &want);
+}
+
+static void parts(void **state)
+{
+    static const struct {
+        struct kw_product p;
+        struct weight_part part;
+        bool whole;
+    } cases[] = {
+        {{1, 144, 96, 0, 1, false, false, false}, {16, 24, 3, 48, 0, 0, 0, false}, false},
+        {{11, 96, 160, 0, 1, false, false, true}, {0, 48, 2, 48, 0, 0, 0, false}, true},
+        {{9, 64, 96, 0, 1, false, false, false}, {16, 24, 2, 16, 0, 0, 0, false}, false},
+        {{3, 144, 96, 0, 1, false, false, true}, {16, 24, 3, 48, 0, 0, 0, true}, false},
+        {{11, 144, 544, 0, 1, false, false, false}, {0, 48, 3, 48, 0, 0, 0, true}, true},
+        {{8, 152, 64, 0, 1, false, false, false}, {0, 152, 1, 0, 0, 0, 0, true}, true},
+    };
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t f = 0; f < KW_KINDS; f++) {
+            struct kw_product p = fitted(&kw_kinds[f], &cases[i].p);
+            struct operands o = operands(k, &kw_kinds[f], &p);
+            set_part(k, &cases[i].part, p.rows, &o);
+            device_tally_reset(k->d);
+            if (kk_ran(k, weight_run(k->d, &o.a))) {
+                part_counted(k, &o, cases[i].whole);
+                part_accurate(k, &o);
+            }
+            device_free_all(k->d);
+        }
+}
+
+/* One row of a matrix after the other, exactly: products across with unit vectors. */
+static void part_defaults(void **state)
+{
+    struct kk *k = *state;
+    struct kw_product p = {8, 24, 64, 0, 1, false, false, false};
+    struct operands o = operands(k, &kw_kinds[7], &p);
+    uint16_t unit[64] = {0}, out[8 * 64];
+
+    for (int i = 0; i < 8; i++)
+        unit[9 * i] = 0x3f80;
+    o.a.x = kk_put(k, TAG_ACTIVATION, unit, sizeof unit);
+    o.a.out = kk_new(k, TAG_ACTIVATION, sizeof out);
+    o.a.part = (struct weight_part){.first = 16, .across = true};
+    if (!kk_ran(k, weight_run(k->d, &o.a)))
+        return;
+    kk_get(k, out, o.a.out, sizeof out);
+    for (uint32_t i = 0; i < 8 * 64; i++)
+        assert_true(fabs(kw_half(out[i], false) - o.w[16 * 64 + i]) <=
+                    0.004 * fabs(o.w[16 * 64 + i]));
+    device_free_all(k->d);
+}
+
 static void refusals(void **state)
 {
     struct kk *k = *state;
@@ -325,6 +457,19 @@ static void refusals(void **state)
     REFUSED(a.splits = 65, "1 to 64 splits");
     REFUSED(a.splits = 2, "several splits need work memory");
     REFUSED((a.w.kind = WEIGHT_Q4_K, a.w.group = 0), "blocks of 256 elements");
+    REFUSED(a.part.first = 8, "a part is within the matrix");
+    REFUSED((a.part.products = 3, a.part.outs = 3, a.part.step = 3),
+            "a part is within the matrix");
+    REFUSED((a.w.kind = WEIGHT_FP8_BLOCK, a.w.group = 0, a.part.first = 4),
+            "parts of such blocks begin at a multiple of 16 rows");
+    REFUSED((a.part.products = 2, a.part.outs = 4, a.part.step = 4, a.bias = a.x),
+            "up to 65535 parts, without bias and splits");
+    REFUSED(a.part.x_stride = 60,
+            "rows of x are a multiple of 4 elements apart, at least their length");
+    REFUSED((a.part.across = true, a.wide = true),
+            "products across have no bias, no splits and 16-bit results");
+    REFUSED((a.part.across = true, a.part.outs = 4),
+            "products across have sums of a multiple of 8 elements, even strides");
     lookup.w = o.a.w;
     kk_refused(k, weight_rows_run(k->d, &lookup), "weight_rows: at least one row");
     lookup.w.ordered = true;
@@ -342,9 +487,10 @@ static void refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {kk_test(products), kk_reversed(products),
-                                       kk_test(rows),     kk_test(random_weights),
-                                       kk_test(splits),   kk_test(refusals)};
+    const struct CMUnitTest tests[] = {
+        kk_test(products),       kk_reversed(products), kk_test(rows),
+        kk_test(random_weights), kk_test(parts),        kk_reversed(parts),
+        kk_test(part_defaults),  kk_test(splits),       kk_test(refusals)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

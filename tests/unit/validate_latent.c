@@ -16,6 +16,11 @@
     LATENT(48, 24, 16, 16,                                                                     \
            "layers: 2, indexer: {heads: " #heads ", dim: " #dim ", top_k: " #topk "}")
 
+#define SPARSE_STORED(v)                                                                       \
+    "model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, "    \
+    "mla: {kv_lora_rank: 64, q_lora_rank: 32, nope_dim: 16, rope_dim: 16, v_dim: " #v "}, "    \
+    "indexer: {heads: 8, dim: 64, top_k: 12}}\n" REST "weights: {format: fp8_block}\n"
+
 enum { PROMPT = 37, OUTPUT = 4, SEQUENCES = 2 };
 
 struct fixture {
@@ -125,6 +130,38 @@ static void sparse(void **state)
     right(*state, SPARSE(8, 64, 12), false, 0);
     right(*state, SPARSE(8, 64, 12), false, 8);
     right(*state, SPARSE(16, 32, 39), false, 0);
+}
+
+/* Projections in every kind of codes and scales, as kernels/weight.h has them; the parts of a
+ * head share blocks of scales, or have their own. */
+static void stored(void **state)
+{
+    static const char *const formats[] = {"fp32", "fp8_channel", "fp8_block", "nvfp4",
+                                          "gptq_g32"};
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        right(k,
+              arena_printf(k->a,
+                           "model: {layers: 2, hidden_size: 64, intermediate_size: 96, "
+                           "vocab_size: 96, heads: 4, mla: {kv_lora_rank: 64, q_lora_rank: %u, "
+                           "nope_dim: 16, rope_dim: 16, v_dim: 32}}\n" REST
+                           "weights: {format: %s}\n",
+                           i % 2 ? 32 : 0, formats[i]),
+              false, i % 3 ? 0 : 8);
+    right(k,
+          "model: {layers: 2, hidden_size: 256, intermediate_size: 256, vocab_size: 96, heads: "
+          "4, quantization: {format: q4_k}, mla: {kv_lora_rank: 256, nope_dim: 16, rope_dim: "
+          "16, v_dim: 64}}\n" REST,
+          false, 0);
+    right(k, SPARSE_STORED(32), false, 0);
+    right(k, SPARSE_STORED(32) "engine: {name: sglang}\n", false, 0);
+    right(
+        k,
+        LATENT(
+            64, 0, 16, 16,
+            "layers: 2, max_position: 64") "weights: {format: gptq_g32}\nengine: {name: vllm, version: 0.19.0}\n",
+        false, 0);
 }
 
 /* --- the planner's figures ------------------------------------------------------------------
@@ -279,8 +316,9 @@ static void refused(void **state)
          "no kernel drops latents"},
         {"model: {layers: 2, hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, layer_types: [a, b], layer_kinds: {a: {kv_heads: 2, head_dim: 32}, b: {mixer: latent, mla: {kv_lora_rank: 32, nope_dim: 16, rope_dim: 16, v_dim: 32}}}}\n" REST,
          "layers with latents beside others without are not run"},
-        {LATENT(64, 32, 16, 16, "layers: 2, quantization: {format: fp8}"),
-         "latents and indexers are multiplied in 16 bits only"},
+        {LATENT(48, 32, 16, 16, "layers: 2, quantization: {format: fp8}"),
+         "weights in fp8: rows of a multiple of 32 elements"},
+        {SPARSE_STORED(24), "parts of self_attn.kv_b_proj in fp8_block: a multiple of 16 rows"},
         {SPARSE(4, 128, 12),
          "an indexer has a multiple of 8 heads, of a multiple of 32 elements, up to 128"},
         {SPARSE(8, 48, 12),
@@ -308,8 +346,9 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        kk_test(latent),  kk_reversed(latent), kk_test(sparse), kk_reversed(sparse),
-        kk_test(planned), kk_test(chunks),     kk_test(runs),   kk_test(refused),
+        kk_test(latent),     kk_reversed(latent), kk_test(sparse),
+        kk_reversed(sparse), kk_test(stored),     kk_test(planned),
+        kk_test(chunks),     kk_test(runs),       kk_test(refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

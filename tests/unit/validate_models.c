@@ -3,6 +3,7 @@
  * build. */
 #include "tests/kvplan.h"
 
+#include "validate/decoder.h"
 #include "validate/run.h"
 #include "validate/small.h"
 
@@ -139,11 +140,36 @@ static void test_families(void **state)
     arena_free(a);
 }
 
+/* The models with latents as they are shipped, in fp8 of blocks, as a plan and as engines run
+ * them, which copy the up-projection. */
+static void test_latents(void **state)
+{
+    static const char *const names[] = {"deepseek-v3.2", "deepseek-v3", "kimi-k2-instruct"};
+    static const char *const engines[] = {"vllm", "ideal", "sglang"};
+
+    (void)state;
+    for (size_t i = 0; i < (SANITIZED ? 1 : sizeof names / sizeof *names); i++) {
+        char yaml[512];
+        struct device_text why;
+        struct kp *k;
+        snprintf(yaml, sizeof yaml,
+                 "model: %s\nhardware: {gpu: h200, count: 8}\nparallel: {tp: 8}\n"
+                 "workload: {prompt: 32, output: 6}\nengine: {name: %s}\n",
+                 names[i], engines[i]);
+        k = kp_build(yaml);
+        kt_same(k->problem.gemm_format->name, "fp8_block");
+        assert_true(decoder_supports(&k->problem, &why));
+        run_model(names[i], k);
+        kp_free(k);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twins),
         cmocka_unit_test(test_families),
+        cmocka_unit_test(test_latents),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

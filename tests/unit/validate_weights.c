@@ -10,6 +10,14 @@
 #define MODEL "hidden_size: 64, intermediate_size: 96, " HEAD
 #define REST "hardware: {memory: 1GiB}\nworkload: {prompt: 20, output: 4}\n"
 #define GQA "model: {layers: 2, " MODEL "}\n" REST
+/* With latents; halves of a head share blocks of scales. */
+#define MLA                                                                                    \
+    "hidden_size: 64, intermediate_size: 96, vocab_size: 96, heads: 4, mla: {kv_lora_rank: "   \
+    "64, q_lora_rank: 32, nope_dim: 48, rope_dim: 16, v_dim: 32}, indexer: {heads: 8, dim: "   \
+    "32, top_k: 12}"
+#define MLA_BLOCKS                                                                             \
+    "layers: 1, hidden_size: 256, intermediate_size: 256, vocab_size: 96, heads: 4, mla: "     \
+    "{kv_lora_rank: 256, nope_dim: 16, rope_dim: 16, v_dim: 64}"
 /* Rows of ggml's blocks of 256. */
 #define BLOCKS                                                                                 \
     "layers: 1, hidden_size: 256, intermediate_size: 256, vocab_size: 96, heads: 4, "          \
@@ -132,19 +140,20 @@ static void as_planned(struct kk *k, const char *yaml)
         assert_int_not_equal(x->verdict, VERDICT_FAILED);
     }
     assert_true(decoder_need(&p->problem, &set, &m, &why));
-    kt_u64(m.weights_bytes - m.gap_bytes, p->problem.stages[0].work.weights_bytes);
+    kt_u64(m.weights_bytes - m.gap_bytes,
+           p->problem.stages[0].work.weights_bytes + p->problem.stages[0].work.copied_bytes);
     kp_free(p);
 }
 
-/* Codes, high bits, scales, zeros, order and factors of every format. */
-static void planned(void **state)
+/* Codes, high bits, scales, zeros, order and factors of every format; the models: of plain
+ * rows, and of blocks of 256. */
+static void every_format(struct kk *k, const char *plain, const char *blocks)
 {
     const struct weight_format *f;
-    struct kk *k = *state;
     uint32_t runs = 0;
 
     for (size_t i = 0; (f = weight_format_at(i)) != NULL; i++) {
-        const char *model = f->block_elems == 256 ? "model: {" BLOCKS "}\n" REST : GQA;
+        const char *model = f->block_elems == 256 ? blocks : plain;
         char *yaml = arena_printf(k->a, "%sweights: {format: %s}\n", model, f->name);
         struct kp *p = kp_build(yaml);
         struct device_text why;
@@ -158,6 +167,35 @@ static void planned(void **state)
                 why.text, arena_printf(k->a, "weights in %s: no kernel reads them", f->name));
     }
     kt_u64(runs, 29); /* the others are nf4_double and ggml's rarer blocks */
+}
+
+static void planned(void **state)
+{
+    every_format(*state, GQA, "model: {" BLOCKS "}\n" REST);
+}
+
+static void planned_latents(void **state)
+{
+    every_format(*state, "model: {layers: 2, " MLA "}\n" REST,
+                 "model: {" MLA_BLOCKS "}\n" REST);
+}
+
+/* Engines that keep a copy of the up-projection, which steps read and prompts do not. */
+static void planned_copies(void **state)
+{
+    static const char *const formats[] = {"bf16", "fp8", "fp8_block", "gptq_g32"};
+    struct kk *k = *state;
+
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        as_planned(k, arena_printf(k->a,
+                                   "model: {layers: 2, max_position: 64, " MLA "}\n" REST
+                                   "weights: {format: %s}\nengine: {name: vllm, version: "
+                                   "0.19.0}\n",
+                                   formats[i]));
+    as_planned(k, "model: {max_position: 64, quantization: {format: q4_k}, " MLA_BLOCKS
+                  "}\n" REST "engine: {name: vllm, version: 0.19.0}\n");
+    as_planned(k, "model: {layers: 2, max_position: 64, " MLA "}\n" REST
+                  "weights: {format: fp8_block}\nengine: {name: sglang}\n");
 }
 
 /* Vectors in fp32, experts, ranks, fp16 activations. */
@@ -174,6 +212,8 @@ static void planned_models(void **state)
         "output: 4}\nparallel: {tp: 2}\nweights: {format: nvfp4}\n",
         "model: {quantization: {format: q6_k, embed_format: q4_k, head_format: q8_0}, " BLOCKS
         "}\n" REST,
+        "model: {layers: 2, output_gate: true, qk_norm: head, attention_bias: qkv, " MODEL
+        "}\n" REST "weights: {format: fp8_block}\n",
     };
 
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
@@ -205,8 +245,9 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {kk_test(numbers), kk_test(planned),
-                                       kk_test(planned_models), kk_test(refused)};
+    const struct CMUnitTest tests[] = {kk_test(numbers),         kk_test(planned),
+                                       kk_test(planned_latents), kk_test(planned_copies),
+                                       kk_test(planned_models),  kk_test(refused)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

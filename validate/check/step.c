@@ -21,6 +21,8 @@ struct step_case {
     struct decoder_setting set;
     uint64_t decoded;
     struct op_count ops[N_OPS];
+    uint32_t layer;         /* of the op before */
+    uint64_t weights_known; /* bytes of weights that were read in it before this op */
     enum device_status status;
 };
 
@@ -37,7 +39,9 @@ static void take_setting(struct step_case *x)
     };
 }
 
-/* Called after each op: what it did since the last one. */
+/* Called after each op: what it did since the last one. Of weights a byte counts once a layer:
+ * both halves of MLA's up-projection, before and after attention, read scales that they share.
+ */
 static void watched(void *user, const struct decoder_event *e)
 {
     struct step_case *x = user;
@@ -54,9 +58,11 @@ static void watched(void *user, const struct decoder_event *e)
     c->kv_written += count_kv(t.unique_written_bytes);
     c->state_read += t.unique_read_bytes[TAG_STATE];
     c->state_written += t.unique_written_bytes[TAG_STATE];
-    c->weights_read += t.unique_read_bytes[TAG_WEIGHTS];
+    c->weights_read += t.unique_read_bytes[TAG_WEIGHTS] - x->weights_known;
     c->useful_flop += t.issued.useful_flop;
-    device_tally_reset(x->in->device);
+    x->weights_known = e->layer == x->layer ? t.unique_read_bytes[TAG_WEIGHTS] : 0;
+    device_tally_reset_but(x->in->device, e->layer == x->layer ? TAG_WEIGHTS : N_TAGS);
+    x->layer = e->layer;
 }
 
 static struct finding like(const struct step_case *x, const char *what, enum quantity q)

@@ -66,19 +66,6 @@ static uint64_t mxfp4_padding(const struct tensor *t, const struct weight_format
                   weights_tensor_bytes(t, f, s, ck));
 }
 
-/* MLA multiplies parts of kv_b head by head, for which there are no quantized products: where
- * kv_b is quantized, a copy in 16 bits stands beside it. source: vLLM
- * vllm/v1/attention/backends/mla/common.py, process_weights_after_loading. */
-static uint64_t absorbed_bytes(const struct tensor *t, const struct weight_format *f,
-                               struct shard s, struct ck *ck)
-{
-    bool plain = f->block_elems == 1 && f->block_bytes == 2 && !f->scale_rows;
-
-    if (plain || strcmp(t->name, "self_attn.kv_b_proj") != 0)
-        return 0;
-    return weights_tensor_bytes(t, weight_format_find("bf16"), s, ck);
-}
-
 static uint64_t layer_bytes(const struct engine_in *in, uint32_t layer, struct ck *ck)
 {
     const struct layout *l = in->layout;
@@ -94,7 +81,6 @@ static uint64_t layer_bytes(const struct engine_in *in, uint32_t layer, struct c
         enum fused to = fused_of(&t[i], a->mixer == MIXER_LATENT);
         uint64_t bytes = t[i].vector ? 0 : code_bytes(&t[i], *f, s, ck);
         sum = ck_add(ck, sum, mxfp4_padding(&t[i], f, s, ck));
-        sum = ck_add(ck, sum, absorbed_bytes(&t[i], f, s, ck));
         if (to < N_FUSED)
             whole[to] = ck_add(ck, whole[to], bytes);
         else
@@ -135,6 +121,7 @@ uint64_t vllm_weights_bytes(const struct engine_in *in, struct ck *ck)
 {
     uint64_t sum = ck_add(ck, in->work->weights_bytes, rotary_bytes(in, ck));
 
+    sum = ck_add(ck, sum, in->work->copied_bytes);
     if (in->layout->model->weights_bytes) /* a known total has no tensors to round */
         return sum;
     for (uint32_t i = in->fold->slice.first; i < in->fold->slice.last; i++)
