@@ -239,7 +239,7 @@ void device_tally_reset(struct device *d)
     device_tally_reset_but(d, N_TAGS);
 }
 
-void device_tally_reset_but(struct device *d, enum tag kept)
+void device_tally_reset_but(struct device *d, uint32_t kept)
 {
     (void)d->b->tally(d->self, NULL, kept);
 }

@@ -107,6 +107,6 @@ enum device_status device_sync(struct device *d);
 enum device_status device_tally(struct device *d, struct tally *out);
 void device_tally_reset(struct device *d);
 /* But bytes of `kept` that were touched stay so: later tallies have them among the unique. */
-void device_tally_reset_but(struct device *d, enum tag kept);
+void device_tally_reset_but(struct device *d, uint32_t kept);
 
 #endif

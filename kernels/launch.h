@@ -95,7 +95,7 @@ struct backend {
     enum device_status (*mark)(void *self, double *seconds, uint32_t *n); /* NULL: one more */
     enum device_status (*record)(void *self, enum record what);
     /* out NULL: reset, but for bytes of `kept` touched so far (N_TAGS: none). */
-    enum device_status (*tally)(void *self, struct tally *out, enum tag kept);
+    enum device_status (*tally)(void *self, struct tally *out, uint32_t kept);
     enum device_status (*launch[N_KERNELS])(void *self, const void *args); /* of its header */
 };
 

@@ -390,7 +390,7 @@ enum device_status cuda_record(void *self, enum record what)
     return s;
 }
 
-enum device_status cuda_tally(void *self, struct tally *out, enum tag kept)
+enum device_status cuda_tally(void *self, struct tally *out, uint32_t kept)
 {
     (void)kept;
     return out ? cuda_refuse(self, DEVICE_UNSUPPORTED,

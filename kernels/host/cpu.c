@@ -211,7 +211,7 @@ static uint64_t bits_set(const uint64_t *bits, uint64_t words)
     return n;
 }
 
-static enum device_status cpu_tally(void *self, struct tally *out, enum tag kept)
+static enum device_status cpu_tally(void *self, struct tally *out, uint32_t kept)
 {
     struct host_device *d = self;
 
@@ -222,7 +222,7 @@ static enum device_status cpu_tally(void *self, struct tally *out, enum tag kept
     for (uint32_t i = 0; i < d->n_allocs; i++) {
         struct host_alloc *a = &d->allocs[i];
         uint64_t words = words_of(a);
-        if (!out && a->tag == kept)
+        if (!out && (uint32_t)a->tag == kept)
             continue;
         if (!out) {
             memset(a->read, 0, words * sizeof *a->read);

@@ -141,9 +141,9 @@ static void products(void **state)
     struct bench *b = *state;
 
     tried(b, 4, 64, false);
-    (void)backend_cpu.tally(b->self, NULL);
+    (void)backend_cpu.tally(b->self, NULL, N_TAGS);
     tried(b, 12, 128, true);
-    assert_int_equal(backend_cpu.tally(b->self, &t), DEVICE_OK);
+    assert_int_equal(backend_cpu.tally(b->self, &t, N_TAGS), DEVICE_OK);
     kt_u64(t.issued.tensor_flop, 2 * 2 * 64 * 128 * (192 + 16 + 128));
 }
 
