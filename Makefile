@@ -279,7 +279,8 @@ endif
 
 # --- the GPU code without a GPU: its PTX, interpreted (tests/ptx) -----------------------------
 # 75 has code of its own, 80 and later share theirs. Programs: the tests of the kernels, the decoder.
-# PTX_ROWS=5: the decoder takes every fifth row of the matrix of validate; 1 takes all, in minutes.
+# PTX_ROWS=5: the decoder takes every fifth row of the matrix of validate, and those with an indexer; 1
+# takes all, in minutes.
 PTX_ARCHS ?= 75 90
 PTX_ROWS  ?= 5
 PTX_B     := $(BUILD)/ptx

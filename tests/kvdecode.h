@@ -5,7 +5,7 @@
 #define KVBUDGET_TESTS_KVDECODE_H
 
 #include "kernels/decode.h"
-#include "tests/kvstore.h"
+#include "tests/kvattend.h"
 
 struct setting {
     enum store k, v;
@@ -23,7 +23,7 @@ struct fixture {
     struct decode_args a;
     double *q, *want, *naive; /* [sequences][q_heads][dim] */
     double *lse;              /* [sequences][q_heads] */
-    double *slopes, *learned; /* [q_heads], or NULL */
+    struct ka_extras x;
     uint64_t n_out;
 };
 
@@ -50,50 +50,18 @@ static inline struct cache_side side(const struct setting *o, bool value)
                                .scale = 0.0625f};
 }
 
-/* Attention as a formula. naive: elements and probabilities rounded to 16 bits, sums in fp32,
- * one token after the other. Returns the logarithm of the sum of exponentials. */
-static inline double attend(struct fixture *f, uint32_t sequence, uint32_t q_head, bool naive,
-                            double *out)
+/* Which tokens a query head of a sequence sees; returns the end of them. */
+static inline uint32_t sees(const struct fixture *f, uint32_t sequence, uint32_t q_head,
+                            bool seen[KA_TOKENS_MAX])
 {
-    const struct ks *s = &f->s;
     const struct decode_args *a = &f->a;
-    uint32_t dim = s->c.k.dim, dv = s->c.v.dim, head = q_head / (a->q_heads / s->c.heads);
-    uint32_t end = ks_length(s, sequence, head);
-    const double *q = f->q + ((uint64_t)sequence * a->q_heads + q_head) * dim;
-    bool fp16 = s->c.k.store == STORE_FP16;
-    double (*round16)(double) = fp16 ? ks_round_fp16 : ks_round_bf16;
-    double most = -INFINITY, total = 0, score[1024], sum[CACHE_DIM_MAX] = {0};
+    uint32_t end = ks_length(&f->s, sequence, q_head / (a->q_heads / f->s.c.heads));
 
+    memset(seen, 0, KA_TOKENS_MAX * sizeof *seen);
     end = end > a->hidden_tokens ? end - a->hidden_tokens : 0;
-    for (uint32_t t = 0; t < end; t++) {
-        const double *x = ks_at(s, false, sequence, head, t);
-        double dot = 0;
-        bool seen = !a->window_tokens || t + a->window_tokens >= end || t < a->sink_tokens;
-        for (uint32_t d = 0; d < dim; d++)
-            dot = naive ? (float)(dot + q[d] * round16(x[d])) : dot + q[d] * x[d];
-        dot *= (double)a->scale;
-        dot = a->cap > 0 ? (double)a->cap * tanh(dot / (double)a->cap) : dot;
-        dot += f->slopes ? f->slopes[q_head] * t : 0;
-        score[t] = seen ? dot : -INFINITY;
-        most = fmax(most, score[t]);
-    }
-    if (end && f->learned) {
-        most = fmax(most, f->learned[q_head]);
-        total = exp(f->learned[q_head] - most);
-    }
-    for (uint32_t t = 0; t < end; t++) {
-        const double *x = ks_at(s, true, sequence, head, t);
-        double p = exp(score[t] - most);
-        total = naive ? (float)(total + p) : total + p;
-        p = naive ? round16(p) : p;
-        for (uint32_t d = 0; d < dv; d++)
-            sum[d] = naive ? (float)(sum[d] + p * round16(x[d])) : sum[d] + p * x[d];
-    }
-    for (uint32_t d = 0; d < dv; d++) {
-        double x = end ? sum[d] / total : 0;
-        out[d] = naive ? round16(x) : x;
-    }
-    return end ? most + log(total) : -INFINITY;
+    for (uint32_t t = 0; t < end; t++)
+        seen[t] = !a->window_tokens || t + a->window_tokens >= end || t < a->sink_tokens;
+    return end;
 }
 
 static inline void references(struct kk *k, struct fixture *f)
@@ -106,55 +74,28 @@ static inline void references(struct kk *k, struct fixture *f)
     f->naive = ARENA_NEW(k->a, double, f->n_out);
     f->lse = ARENA_NEW(k->a, double, rows);
     for (uint64_t i = 0; i < rows; i++) {
+        bool seen[KA_TOKENS_MAX];
         uint32_t sequence = (uint32_t)(i / a->q_heads), h = (uint32_t)(i % a->q_heads);
-        f->lse[i] = attend(f, sequence, h, false, f->want + i * dv);
-        attend(f, sequence, h, true, f->naive + i * dv);
+        uint32_t end = sees(f, sequence, h, seen);
+        struct ka_query x = {.q = f->q + i * f->s.c.k.dim,
+                             .sequence = sequence,
+                             .head = h / (a->q_heads / f->s.c.heads),
+                             .end = end,
+                             .seen = seen,
+                             .scale = (double)a->scale,
+                             .cap = (double)a->cap,
+                             .slope = f->x.slopes ? f->x.slopes[h] : 0,
+                             .sink = f->x.learned && end ? f->x.learned + h : NULL};
+        f->lse[i] = ka_attend(&f->s, &x, f->want + i * dv);
+        x.naive = true;
+        ka_attend(&f->s, &x, f->naive + i * dv);
     }
-}
-
-static inline void queries(struct kk *k, struct fixture *f)
-{
-    uint64_t n = (uint64_t)f->s.c.sequences * f->a.q_heads * f->s.c.k.dim;
-    uint16_t *bits = ARENA_NEW(k->a, uint16_t, n);
-    bool fp16 = f->s.c.k.store == STORE_FP16;
-
-    f->q = ARENA_NEW(k->a, double, n);
-    for (uint64_t i = 0; i < n; i++) {
-        double x = kk_normal(k);
-        bits[i] = fp16 ? ks_bits_fp16(x) : ks_bits_bf16(x);
-        f->q[i] = fp16 ? ks_fp16(bits[i]) : ks_bf16(bits[i]);
-    }
-    f->a.q = kk_put(k, TAG_ACTIVATION, bits, 2 * n);
-}
-
-/* Slopes as those of ALiBi, a geometric sequence; sinks about as large as scores. */
-static inline void extras(struct kk *k, const struct setting *o, struct fixture *f)
-{
-    float *slopes = ARENA_NEW(k->a, float, o->q_heads);
-    uint16_t *bits = ARENA_NEW(k->a, uint16_t, o->q_heads);
-    bool fp16 = o->k == STORE_FP16;
-
-    f->a.cap = o->cap;
-    f->slopes = o->slopes ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
-    f->learned = o->learned ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
-    for (uint32_t h = 0; h < o->q_heads; h++) {
-        double sink = 2 * kk_normal(k);
-        slopes[h] = (float)pow(2, -8.0 * (h + 1) / o->q_heads);
-        bits[h] = fp16 ? ks_bits_fp16(sink) : ks_bits_bf16(sink);
-        if (f->slopes)
-            f->slopes[h] = (double)slopes[h];
-        if (f->learned)
-            f->learned[h] = fp16 ? ks_fp16(bits[h]) : ks_bf16(bits[h]);
-    }
-    if (o->slopes)
-        f->a.slopes = kk_put(k, TAG_TABLES, slopes, 4 * o->q_heads);
-    if (o->learned)
-        f->a.sinks = kk_put(k, TAG_WEIGHTS, bits, 2 * o->q_heads);
 }
 
 static inline void build(struct kk *k, const struct setting *o, struct fixture *f)
 {
     struct ks *s = &f->s;
+    uint16_t *unused;
 
     *f = (struct fixture){0};
     s->c = (struct cache_view){.k = side(o, false),
@@ -166,21 +107,20 @@ static inline void build(struct kk *k, const struct setting *o, struct fixture *
                                .residual = o->residual,
                                .ragged = o->ragged};
     lengths(k, o, s);
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
+    ks_place(k, s, o->scaled);
     f->a = (struct decode_args){.c = s->c,
                                 .q_heads = o->q_heads,
                                 .splits = o->splits,
                                 .hidden_tokens = o->hidden,
                                 .window_tokens = o->window,
                                 .sink_tokens = o->sinks,
+                                .cap = o->cap,
                                 .scale = 1.0f / sqrtf((float)o->dim)};
-    extras(k, o, f);
-    queries(k, f);
+    f->x = ka_extras(k, o->q_heads, o->k == STORE_FP16, o->slopes, o->learned);
+    f->a.slopes = f->x.slopes_at;
+    f->a.sinks = f->x.learned_at;
+    f->q = ka_numbers(k, (uint64_t)o->sequences * o->q_heads * o->dim, o->k == STORE_FP16,
+                      &unused, &f->a.q);
     references(k, f);
     f->a.out = kk_new(k, TAG_ACTIVATION, 2 * f->n_out);
     if (o->splits > 1)
@@ -201,54 +141,18 @@ static inline void normalized(struct kk *k, struct fixture *f)
         assert_true((double)got[i] == f->lse[i] || fabs((double)got[i] - f->lse[i]) < 1e-4);
 }
 
-static inline void accurate(struct kk *k, struct fixture *f)
-{
-    uint16_t *out = ARENA_NEW(k->a, uint16_t, f->n_out);
-    bool fp16 = f->s.c.k.store == STORE_FP16;
-    double error = 0, naive = 0;
-
-    kk_get(k, out, f->a.out, 2 * f->n_out);
-    for (uint64_t i = 0; i < f->n_out; i++) {
-        double x = fp16 ? ks_fp16(out[i]) : ks_bf16(out[i]);
-        error = fmax(error, fabs(x - f->want[i]));
-        naive = fmax(naive, fabs(f->naive[i] - f->want[i]));
-        assert_true(isfinite(x) && fabs(x) < 100);
-    }
-    if (error > 2 * naive)
-        print_error("largest error %g, of a plain kernel %g\n", error, naive);
-    assert_true(error <= 2 * naive);
-}
-
-/* Bytes of the rows that the queries see, each once, from the documented layout. */
+/* Bytes of the rows that the queries see, each once. */
 static inline uint64_t seen_bytes(const struct fixture *f, bool value)
 {
     const struct ks *s = &f->s;
-    const struct cache_side *x = value ? &s->c.v : &s->c.k;
-    uint32_t bits = store_bits(x->store), r = s->c.residual;
-    bool kivi = store_is_kivi(x->store);
+    uint32_t group = f->a.q_heads / s->c.heads;
     uint64_t sum = 0;
 
     for (uint32_t i = 0; i < s->c.sequences * s->c.heads; i++) {
-        uint32_t length = ks_length(s, i / s->c.heads, i % s->c.heads);
-        uint32_t end = length > f->a.hidden_tokens ? length - f->a.hidden_tokens : 0;
-        uint32_t coded =
-            value ? length - (length < r ? length : r) : length - (r ? length % r : 0);
-        for (uint32_t t = 0, group = UINT32_MAX; t < end; t++) {
-            if (f->a.window_tokens && t + f->a.window_tokens < end && t >= f->a.sink_tokens)
-                continue;
-            if (kivi && t >= coded) {
-                sum += x->dim * 2;
-                continue;
-            }
-            sum += x->dim * bits / 8;
-            if (bits == 8)
-                sum += x->scales ? 4 : 0;
-            else if (kivi && !value)
-                sum += group != t / x->group ? x->dim * 4 : 0;
-            else if (bits < 8)
-                sum += x->dim / x->group * 4;
-            group = t / (x->group | !x->group);
-        }
+        bool seen[KA_TOKENS_MAX];
+        uint32_t sequence = i / s->c.heads, head = i % s->c.heads;
+        (void)sees(f, sequence, head * group, seen);
+        sum += ka_bytes(s, value, ks_length(s, sequence, head), seen);
     }
     return sum;
 }
@@ -259,12 +163,10 @@ static inline uint64_t useful_flop(const struct fixture *f)
     uint64_t pairs = 0;
 
     for (uint32_t i = 0; i < s->c.sequences * f->a.q_heads; i++) {
-        uint32_t head = i % f->a.q_heads / (f->a.q_heads / s->c.heads);
-        uint32_t length = ks_length(s, i / f->a.q_heads, head);
-        uint32_t end = length > f->a.hidden_tokens ? length - f->a.hidden_tokens : 0;
+        bool seen[KA_TOKENS_MAX];
+        uint32_t end = sees(f, i / f->a.q_heads, i % f->a.q_heads, seen);
         for (uint32_t t = 0; t < end; t++)
-            pairs +=
-                !f->a.window_tokens || t + f->a.window_tokens >= end || t < f->a.sink_tokens;
+            pairs += seen[t];
     }
     return pairs * 2 * (s->c.k.dim + s->c.v.dim);
 }
@@ -286,8 +188,8 @@ static inline void counted(struct kk *k, const struct fixture *f)
     kk_seen(k, &got);
     assert_true(got.unique_read_bytes[TAG_TABLES] <=
                 ks_lengths(&f->s) * 4 * (1 + f->s.c.max_pages) +
-                    (f->slopes ? 4 * f->a.q_heads : 0));
-    want.unique_read_bytes[TAG_WEIGHTS] = f->learned ? 2 * f->a.q_heads : 0;
+                    (f->x.slopes ? 4 * f->a.q_heads : 0));
+    want.unique_read_bytes[TAG_WEIGHTS] = f->x.learned ? 2 * f->a.q_heads : 0;
     assert_true(got.unique_read_bytes[TAG_ACTIVATION] <=
                 (uint64_t)f->s.c.sequences * f->a.q_heads * f->s.c.k.dim * 2);
     want.unique_read_bytes[TAG_TABLES] = got.unique_read_bytes[TAG_TABLES];
@@ -298,10 +200,11 @@ static inline void counted(struct kk *k, const struct fixture *f)
 static inline void runs(struct kk *k, const struct setting *o, struct fixture *f)
 {
     build(k, o, f);
+    struct ka_wanted w = {f->a.out, f->want, f->naive, f->n_out, o->k == STORE_FP16};
     device_tally_reset(k->d);
     if (!kk_ran(k, decode_run(k->d, &f->a)))
         return;
-    accurate(k, f);
+    ka_accurate(k, &w);
     normalized(k, f);
     counted(k, f);
 }

@@ -132,20 +132,12 @@ static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct
 /* --- parts of a layer -----------------------------------------------------------------------
  */
 
-/* As stored: fp8 by its definition, int8 in sixteenths of 1. */
+/* As stored: fp8, or int8 in sixteenths of 1. */
 static inline double kd_stored(const struct kd *d, double x)
 {
-    double size = fmin(fabs(x), 448);
-    int e;
-
     if (d->rule.format == KD_INT8)
         return fmax(-127, fmin(127, nearbyint(x * 16))) / 16;
-    if (d->rule.format == KD_BF16)
-        return x;
-    if (size < ldexp(1, -6))
-        return copysign(nearbyint(size * 512) / 512, x);
-    size = frexp(size, &e);
-    return copysign(fmin(ldexp(nearbyint(size * 16), e - 4), 448), x);
+    return d->rule.format == KD_FP8 ? kq_fp8(x) : x;
 }
 
 static inline double *kd_row(const struct kd *d, double *list, uint32_t head, uint32_t row)

@@ -1,15 +1,13 @@
 /* A decoder with MLA in plain C and double precision, for the tests of validate/decoder: one
  * sequence at a time, always in the expanded form, with or without an indexer, written from the
  * definition of each part. With `naive` every result is rounded to bf16, as a plain 16-bit
- * program would do it. */
+ * program would do it. It attends to the rows that the decoder's indexers have chosen, and
+ * leaves its own scores of them to be compared. */
 #ifndef KVBUDGET_TESTS_KVLATENT_H
 #define KVBUDGET_TESTS_KVLATENT_H
 
-#include <math.h>
-
-#include "planner/cache/layout.h"
-#include "tests/kvstore.h"
-#include "validate/decoder.h"
+#include "tests/kvchosen.h"
+#include "tests/kvplain.h"
 
 enum { KL_WIDE = 1024, KL_ROOM = 64 };
 
@@ -17,6 +15,7 @@ struct kl_layer {
     double *norms, *q_a, *q_a_norm, *q, *kv_a, *kv_a_norm, *kv_b, *o, *gate, *up, *down;
     double *index_q, *index_k, *index_norm, *index_weights;
     double *latents, *keys; /* [KL_ROOM][rank + rope], [KL_ROOM][index_dim] */
+    double *scores;         /* [KL_ROOM][KL_ROOM]: of the indexer, for each query */
     uint32_t source, passes;
     bool owns, masked, selects;
 };
@@ -26,32 +25,21 @@ struct kl {
     struct decoder *x;
     struct attention t;
     bool naive, fp8; /* fp8: latents stored with a scale of 1 */
-    uint32_t n, hidden, inter, vocab, topk;
+    uint32_t n, hidden, inter, vocab;
     struct kl_layer *layers;
     double *embed, *head, *norm;
-    uint32_t rows;
-    bool (*chosen)[KL_ROOM]; /* of the new tokens, by the last indexer */
+    const struct ki *picks;
+    uint32_t sequence, indexed; /* indexed: the layer of the last indexer */
 };
 
 static inline double kl_round(const struct kl *d, double x)
 {
-    return d->naive ? ks_round_bf16(x) : x;
+    return kq_round(d->naive, x);
 }
 
 static inline double *kl_tensor(struct kl *d, int layer, const char *name)
 {
-    uint64_t n = 0;
-    uint16_t *bits;
-    double *out;
-
-    if (!decoder_tensor(d->x, layer, name, NULL, &n))
-        return NULL;
-    bits = ARENA_NEW(d->a, uint16_t, n);
-    out = ARENA_NEW(d->a, double, n);
-    assert_true(decoder_tensor(d->x, layer, name, bits, &n));
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = ks_bf16(bits[i]);
-    return out;
+    return kq_tensor(d->a, d->x, layer, name);
 }
 
 static inline void kl_open_layer(struct kl *d, const struct layout *l, uint32_t i)
@@ -84,23 +72,26 @@ static inline void kl_open_layer(struct kl *d, const struct layout *l, uint32_t 
     y->passes = l->passes[i];
     y->latents = ARENA_NEW(d->a, double, KL_ROOM *(d->t.kv_lora_rank + d->t.rope_dim));
     y->keys = ARENA_NEW(d->a, double, KL_ROOM * d->t.index_dim + 1);
+    y->scores = ARENA_NEW(d->a, double, KL_ROOM *KL_ROOM);
 }
 
-static inline struct kl kl_open(struct arena *a, struct decoder *x, const struct layout *l,
-                                bool fp8, bool naive)
+/* A sequence of the decoder that is watched. */
+static inline struct kl kl_open(const struct ki *picks, uint32_t sequence,
+                                const struct layout *l, bool fp8, bool naive)
 {
-    struct kl d = {.a = a,
-                   .x = x,
+    struct kl d = {.a = picks->a,
+                   .x = picks->x,
+                   .picks = picks,
+                   .sequence = sequence,
                    .t = l->layers[0].attn,
                    .naive = naive,
                    .fp8 = fp8,
                    .n = l->n_layers,
                    .hidden = l->model->hidden,
                    .inter = l->layers[0].ffn.intermediate,
-                   .vocab = l->model->vocab,
-                   .topk = l->layers[0].attn.index_topk};
+                   .vocab = l->model->vocab};
 
-    d.layers = ARENA_NEW(a, struct kl_layer, d.n);
+    d.layers = ARENA_NEW(d.a, struct kl_layer, d.n);
     for (uint32_t i = 0; i < d.n; i++)
         kl_open_layer(&d, l, i);
     d.embed = kl_tensor(&d, -1, "embed_tokens");
@@ -115,13 +106,7 @@ static inline struct kl kl_open(struct arena *a, struct decoder *x, const struct
 static inline void kl_product(const struct kl *d, const double *x, const double *w, double *out,
                               uint32_t outs, uint32_t in)
 {
-    for (uint32_t n = 0; n < outs; n++) {
-        double sum = 0;
-        for (uint32_t k = 0; k < in; k++)
-            sum = d->naive ? (float)(sum + x[k] * w[(size_t)n * in + k])
-                           : sum + x[k] * w[(size_t)n * in + k];
-        out[n] = kl_round(d, sum);
-    }
+    kq_product(d->naive, x, &(struct kq_weight){.w = w, .outs = outs, .in = in}, out);
 }
 
 /* Layer norm where there is a bias, which subtracts the mean, else RMS norm. */
@@ -152,17 +137,6 @@ static inline void kl_turn(const struct kl *d, double *x, uint32_t apart, uint32
     }
 }
 
-static inline double kl_fp8(double x)
-{
-    double size = fmin(fabs(x), 448);
-    int e;
-
-    if (size < ldexp(1, -6))
-        return copysign(nearbyint(size * 512) / 512, x);
-    size = frexp(size, &e);
-    return copysign(fmin(ldexp(nearbyint(size * 16), e - 4), 448), x);
-}
-
 static inline void kl_mlp(const struct kl *d, const struct kl_layer *y, const double *x,
                           double *out)
 {
@@ -187,7 +161,7 @@ static inline void kl_store(struct kl *d, struct kl_layer *y, uint32_t at, const
     kl_norm(d, to, y->kv_a_norm, NULL, rank);
     kl_turn(d, to + rank, 1, at);
     for (uint32_t i = 0; d->fp8 && i < width; i++)
-        to[i] = kl_fp8(to[i]);
+        to[i] = kq_fp8(to[i]);
 }
 
 /* The query at its low rank; that of all heads. */
@@ -206,12 +180,13 @@ static inline void kl_query(struct kl *d, const struct kl_layer *y, uint32_t at,
         kl_turn(d, q + h * width + d->t.nope_dim, 1, at);
 }
 
-/* The key of a token into the cache, and which rows its query chooses. */
-static inline void kl_index(struct kl *d, struct kl_layer *y, uint32_t r, uint32_t at,
-                            const double *x, const double *low)
+/* The key of a token into the cache, and how its query ranks all rows. */
+static inline void kl_index(struct kl *d, struct kl_layer *y, uint32_t at, const double *x,
+                            const double *low)
 {
     uint32_t dim = d->t.index_dim, heads = d->t.index_heads, half = d->t.rope_dim / 2;
-    double q[KL_WIDE], w[64], score[KL_ROOM], size = 0, *key = y->keys + (size_t)at * dim;
+    double q[KL_WIDE], w[64], size = 0, *key = y->keys + (size_t)at * dim;
+    double *score = y->scores + (size_t)at * KL_ROOM;
 
     kl_product(d, low, y->index_q, q, heads * dim,
                d->t.q_lora_rank ? d->t.q_lora_rank : d->hidden);
@@ -224,21 +199,15 @@ static inline void kl_index(struct kl *d, struct kl_layer *y, uint32_t r, uint32
     for (uint32_t i = 0; i < dim; i++)
         size = fmax(size, fabs(key[i]) / 448);
     for (uint32_t i = 0; i < dim; i++)
-        key[i] = kl_fp8(key[i] / size) * size;
+        key[i] = kq_fp8(key[i] / size) * size;
     for (uint32_t j = 0; j <= at; j++) {
         score[j] = 0;
         for (uint32_t h = 0; h < heads; h++) {
             double dot = 0;
             for (uint32_t i = 0; i < dim; i++)
                 dot += q[h * dim + i] * y->keys[(size_t)j * dim + i];
-            score[j] += fmax(dot, 0) * w[h];
+            score[j] += fmax(dot, 0) * w[h] / sqrt(heads * dim);
         }
-    }
-    for (uint32_t j = 0; j <= at; j++) {
-        uint32_t better = 0;
-        for (uint32_t k = 0; k <= at; k++)
-            better += score[k] > score[j] || (score[k] == score[j] && k < j);
-        d->chosen[r][j] = better < d->topk;
     }
 }
 
@@ -288,6 +257,14 @@ static inline void kl_head(const struct kl *d, const double *q, const bool *chos
 /* --- tokens ---------------------------------------------------------------------------------
  */
 
+static inline const bool *kl_chosen(const struct kl *d, uint32_t position)
+{
+    const bool *chosen = ki_at(d->picks, d->indexed, d->sequence, position)->chosen;
+
+    assert_non_null(chosen);
+    return chosen;
+}
+
 static inline void kl_layer_run(struct kl *d, uint32_t i, uint32_t position, uint32_t rows,
                                 bool unknown, double *h)
 {
@@ -308,15 +285,16 @@ static inline void kl_layer_run(struct kl *d, uint32_t i, uint32_t position, uin
         if (y->owns)
             kl_store(d, y, position + r, x);
         if (y->index_q)
-            kl_index(d, y, r, position + r, x, low);
+            kl_index(d, y, position + r, x, low);
     }
+    d->indexed = y->index_q ? i : d->indexed;
     for (uint32_t n = 0; n < t->heads; n++) {
         kl_expand(d, y, n, seen, keys, values);
         for (uint32_t r = 0; r < rows; r++) {
             uint32_t to = position + r + 1 - y->masked;
             to = to < seen ? to : seen;
             kl_head(d, q + r * width + n * t->k_dim,
-                    y->selects && to > d->topk ? d->chosen[r] : NULL, to, kv,
+                    y->selects ? kl_chosen(d, position + r) : NULL, to, kv,
                     out + r * outs + n * t->v_dim);
         }
     }
@@ -341,7 +319,6 @@ static inline void kl_tokens(struct kl *d, const uint32_t *tokens, uint32_t n,
     double *saved = ARENA_NEW(d->a, double, (size_t)n * d->hidden), *last;
     bool naive = d->naive;
 
-    d->chosen = arena_alloc(d->a, n * sizeof *d->chosen, 1);
     for (uint32_t r = 0; r < n; r++)
         memcpy(h + r * d->hidden, d->embed + (size_t)tokens[r] * d->hidden,
                d->hidden * sizeof *h);

@@ -3,12 +3,7 @@
 #ifndef KVBUDGET_TESTS_KVPARTS_H
 #define KVBUDGET_TESTS_KVPARTS_H
 
-#include <math.h>
-#include <string.h>
-
-#include "planner/cache/layout.h"
-#include "tests/kvstore.h"
-#include "validate/decoder.h"
+#include "tests/kvplain.h"
 
 enum kd_format { KD_BF16, KD_FP8, KD_INT8 };
 enum kd_drop {
@@ -76,35 +71,18 @@ struct kd {
 
 static inline double kd_round(const struct kd *d, double x)
 {
-    return d->naive ? ks_round_bf16(x) : x;
+    return kq_round(d->naive, x);
 }
 
 static inline double *kd_tensor(struct kd *d, int layer, const char *name)
 {
-    uint64_t n = 0;
-    uint16_t *bits;
-    double *out;
-
-    if (!decoder_tensor(d->x, layer, name, NULL, &n))
-        return NULL;
-    bits = ARENA_NEW(d->a, uint16_t, n);
-    out = ARENA_NEW(d->a, double, n);
-    assert_true(decoder_tensor(d->x, layer, name, bits, &n));
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = ks_bf16(bits[i]);
-    return out;
+    return kq_tensor(d->a, d->x, layer, name);
 }
 
 static inline void kd_product(const struct kd *d, const double *x, const double *w,
                               const double *bias, double *out, uint32_t outs, uint32_t in)
 {
-    for (uint32_t n = 0; n < outs; n++) {
-        double sum = 0;
-        for (uint32_t k = 0; k < in; k++)
-            sum = d->naive ? (float)(sum + x[k] * w[(size_t)n * in + k])
-                           : sum + x[k] * w[(size_t)n * in + k];
-        out[n] = kd_round(d, sum + (bias ? bias[n] : 0));
-    }
+    kq_product(d->naive, x, &(struct kq_weight){w, bias, outs, in}, out);
 }
 
 static inline void kd_rms(const struct kd *d, const double *x, const double *w, double *out,

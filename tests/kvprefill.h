@@ -5,7 +5,7 @@
 #define KVBUDGET_TESTS_KVPREFILL_H
 
 #include "kernels/prefill.h"
-#include "tests/kvstore.h"
+#include "tests/kvattend.h"
 
 struct setting {
     enum store k, v;
@@ -31,7 +31,7 @@ struct fixture {
     uint32_t *bits; /* of a selection, or NULL */
     uint16_t *q_bits;
     double *q, *want, *naive, *want_lse, *naive_lse; /* [rows][q_heads][dim] */
-    double *slopes, *learned;                        /* [q_heads], or NULL */
+    struct ka_extras x;
     uint64_t rows;
 };
 
@@ -94,53 +94,6 @@ static inline bool sees(const struct fixture *f, uint64_t slot, uint32_t i, uint
            (!f->bits || f->bits[row * f->a.chosen_words + token / 32] >> token % 32 & 1);
 }
 
-struct query {
-    uint32_t sequence, i, q_head;
-    bool naive;
-};
-
-/* Attention as a formula; gives the logarithm of the sum. naive: elements and probabilities
- * rounded to 16 bits, sums in fp32, one token after the other. */
-static inline double attend(const struct fixture *f, const struct query *x, double *out)
-{
-    const struct ks *s = &f->s;
-    uint32_t head = x->q_head / (f->a.q_heads / s->c.heads), dv = s->c.v.dim;
-    uint64_t slot = slot_of(f, x->sequence, head), at = f->first[x->sequence] + x->i;
-    const double *q = f->q + (at * f->a.q_heads + x->q_head) * s->c.k.dim;
-    double (*round16)(double) = s->c.k.store == STORE_FP16 ? ks_round_fp16 : ks_round_bf16;
-    double most = -INFINITY, total = 0, score[1024], sum[CACHE_DIM_MAX] = {0};
-
-    for (uint32_t t = 0; t < s->lengths[slot]; t++) {
-        const double *key = ks_at(s, false, x->sequence, head, t);
-        double dot = 0;
-        for (uint32_t d = 0; d < s->c.k.dim; d++)
-            dot = x->naive ? (float)(dot + q[d] * round16(key[d])) : dot + q[d] * key[d];
-        dot *= (double)f->a.scale;
-        dot = f->a.cap > 0 ? (double)f->a.cap * tanh(dot / (double)f->a.cap) : dot;
-        dot += f->slopes ? f->slopes[x->q_head] * t : 0;
-        score[t] = sees(f, slot, x->i, t) ? dot : -INFINITY;
-        most = fmax(most, score[t]);
-    }
-    if (f->learned) {
-        most = fmax(most, f->learned[x->q_head]);
-        total = exp(f->learned[x->q_head] - most);
-    }
-    for (uint32_t t = 0; t < s->lengths[slot] && most > -INFINITY; t++) {
-        const double *v = ks_at(s, true, x->sequence, head, t);
-        double p = exp(score[t] - most);
-        total = x->naive ? (float)(total + p) : total + p;
-        p = x->naive ? round16(p) : p;
-        for (uint32_t d = 0; d < dv; d++)
-            sum[d] = x->naive ? (float)(sum[d] + p * round16(v[d])) : sum[d] + p * v[d];
-    }
-    for (uint32_t d = 0; d < dv; d++) {
-        out[d] = total > 0 ? sum[d] / total : 0;
-        out[d] = x->naive ? round16(out[d]) : out[d];
-    }
-    total = most + log(total);
-    return x->naive ? (double)(float)total : total;
-}
-
 static inline void references(struct kk *k, struct fixture *f)
 {
     uint32_t heads = f->a.q_heads, dv = f->s.c.v.dim;
@@ -150,29 +103,27 @@ static inline void references(struct kk *k, struct fixture *f)
     f->naive = ARENA_NEW(k->a, double, n *dv);
     f->want_lse = ARENA_NEW(k->a, double, n);
     f->naive_lse = ARENA_NEW(k->a, double, n);
-    for (uint32_t s = 0; s < f->s.c.sequences; s++)
-        for (uint64_t r = (uint64_t)f->first[s] * heads; r < f->first[s + 1] * heads; r++) {
-            struct query x = {s, (uint32_t)(r / heads) - f->first[s], (uint32_t)(r % heads),
-                              false};
-            f->want_lse[r] = attend(f, &x, f->want + r * dv);
-            x.naive = true;
-            f->naive_lse[r] = attend(f, &x, f->naive + r * dv);
-        }
-}
-
-static inline void queries(struct kk *k, struct fixture *f)
-{
-    uint64_t n = f->rows * f->a.q_heads * f->s.c.k.dim;
-    bool fp16 = f->s.c.k.store == STORE_FP16;
-
-    f->q_bits = ARENA_NEW(k->a, uint16_t, n);
-    f->q = ARENA_NEW(k->a, double, n);
-    for (uint64_t i = 0; i < n; i++) {
-        double x = kk_normal(k);
-        f->q_bits[i] = fp16 ? ks_bits_fp16(x) : ks_bits_bf16(x);
-        f->q[i] = fp16 ? ks_fp16(f->q_bits[i]) : ks_bf16(f->q_bits[i]);
+    for (uint64_t r = 0; r < n; r++) {
+        bool seen[KA_TOKENS_MAX];
+        uint32_t at = (uint32_t)(r / heads), h = (uint32_t)(r % heads), sequence = 0;
+        struct ka_query x = {.q = f->q + r * f->s.c.k.dim,
+                             .head = h / (heads / f->s.c.heads),
+                             .seen = seen,
+                             .scale = (double)f->a.scale,
+                             .cap = (double)f->a.cap,
+                             .slope = f->x.slopes ? f->x.slopes[h] : 0,
+                             .sink = f->x.learned ? f->x.learned + h : NULL};
+        while (at >= f->first[sequence + 1])
+            sequence++;
+        uint64_t slot = slot_of(f, sequence, x.head);
+        x.sequence = sequence;
+        x.end = f->s.lengths[slot];
+        for (uint32_t t = 0; t < x.end; t++)
+            seen[t] = sees(f, slot, at - f->first[sequence], t);
+        f->want_lse[r] = ka_attend(&f->s, &x, f->want + r * dv);
+        x.naive = true;
+        f->naive_lse[r] = ka_attend(&f->s, &x, f->naive + r * dv);
     }
-    f->a.q = kk_put(k, TAG_ACTIVATION, f->q_bits, 2 * n);
 }
 
 /* For each row as many tokens as asked for, of those it reaches. */
@@ -196,33 +147,10 @@ static inline void choose(struct kk *k, uint32_t n, struct fixture *f)
     f->a.chosen = kk_put(k, TAG_WORK, f->bits, f->rows * words * 4);
 }
 
-/* Slopes as those of ALiBi, a geometric sequence; sinks about as large as scores. */
-static inline void extras(struct kk *k, const struct setting *o, struct fixture *f)
-{
-    float *slopes = ARENA_NEW(k->a, float, o->q_heads);
-    uint16_t *bits = ARENA_NEW(k->a, uint16_t, o->q_heads);
-    bool fp16 = o->k == STORE_FP16;
-
-    f->slopes = o->slopes ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
-    f->learned = o->learned ? ARENA_NEW(k->a, double, o->q_heads) : NULL;
-    for (uint32_t h = 0; h < o->q_heads; h++) {
-        double sink = 2 * kk_normal(k);
-        slopes[h] = (float)pow(2, -8.0 * (h + 1) / o->q_heads);
-        bits[h] = fp16 ? ks_bits_fp16(sink) : ks_bits_bf16(sink);
-        if (f->slopes)
-            f->slopes[h] = (double)slopes[h];
-        if (f->learned)
-            f->learned[h] = fp16 ? ks_fp16(bits[h]) : ks_bf16(bits[h]);
-    }
-    if (o->slopes)
-        f->a.slopes = kk_put(k, TAG_TABLES, slopes, 4 * o->q_heads);
-    if (o->learned)
-        f->a.sinks = kk_put(k, TAG_WEIGHTS, bits, 2 * o->q_heads);
-}
-
 static inline void build(struct kk *k, const struct setting *o, struct fixture *f)
 {
     struct ks *s = &f->s;
+    bool fp16 = o->k == STORE_FP16;
 
     *f = (struct fixture){.a = {.q_heads = o->q_heads,
                                 .longest = o->rows,
@@ -242,40 +170,18 @@ static inline void build(struct kk *k, const struct setting *o, struct fixture *
                                .residual = o->residual,
                                .ragged = o->ragged};
     chunks(k, o, f);
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
+    ks_place(k, s, o->scaled);
     f->a.c = s->c;
     if (o->chosen)
         choose(k, o->chosen, f);
-    extras(k, o, f);
-    queries(k, f);
+    f->x = ka_extras(k, o->q_heads, fp16, o->slopes, o->learned);
+    f->a.slopes = f->x.slopes_at;
+    f->a.sinks = f->x.learned_at;
+    f->q = ka_numbers(k, f->rows * o->q_heads * o->dim, fp16, &f->q_bits, &f->a.q);
     references(k, f);
     f->a.out = kk_new(k, TAG_ACTIVATION, 2 * f->rows * o->q_heads * s->c.v.dim);
     if (o->lse)
         f->a.lse = kk_new(k, TAG_ACTIVATION, 4 * f->rows * o->q_heads);
-}
-
-static inline void accurate(struct kk *k, struct fixture *f)
-{
-    uint64_t n = f->rows * f->a.q_heads * f->s.c.v.dim;
-    uint16_t *out = ARENA_NEW(k->a, uint16_t, n);
-    bool fp16 = f->s.c.k.store == STORE_FP16;
-    double error = 0, naive = 0;
-
-    kk_get(k, out, f->a.out, 2 * n);
-    for (uint64_t i = 0; i < n; i++) {
-        double x = fp16 ? ks_fp16(out[i]) : ks_bf16(out[i]);
-        error = fmax(error, fabs(x - f->want[i]));
-        naive = fmax(naive, fabs(f->naive[i] - f->want[i]));
-        assert_true(isfinite(x) && fabs(x) < 100);
-    }
-    if (error > 2 * naive)
-        print_error("largest error %g, of a plain kernel %g\n", error, naive);
-    assert_true(error <= 2 * naive);
 }
 
 /* The sums: minus infinity for a query that sees nothing. */
@@ -309,34 +215,16 @@ static inline bool is_seen(const struct fixture *f, uint32_t sequence, uint64_t 
     return false;
 }
 
-/* Bytes of what the queries of a head see, each once, from the documented layout. */
+/* Bytes of what the queries of a head see, each once. */
 static inline uint64_t seen_bytes(const struct fixture *f, bool value, uint32_t sequence,
                                   uint32_t head)
 {
-    const struct ks *s = &f->s;
-    const struct cache_side *x = value ? &s->c.v : &s->c.k;
-    uint64_t slot = slot_of(f, sequence, head), sum = 0;
-    uint32_t bits = store_bits(x->store), r = s->c.residual, length = s->lengths[slot];
-    uint32_t coded = value ? length - (length < r ? length : r) : length - (r ? length % r : 0);
-    bool kivi = store_is_kivi(x->store);
+    uint64_t slot = slot_of(f, sequence, head);
+    bool seen[KA_TOKENS_MAX];
 
-    for (uint32_t t = 0, group = UINT32_MAX; t < length; t++) {
-        if (!is_seen(f, sequence, slot, t))
-            continue;
-        if (kivi && t >= coded) {
-            sum += x->dim * 2;
-            continue;
-        }
-        sum += x->dim * bits / 8;
-        if (bits == 8)
-            sum += x->scales ? 4 : 0;
-        else if (kivi && !value)
-            sum += group != t / x->group ? x->dim * 4 : 0;
-        else if (bits < 8)
-            sum += x->dim / x->group * 4;
-        group = t / (x->group | !x->group);
-    }
-    return sum;
+    for (uint32_t t = 0; t < f->s.lengths[slot]; t++)
+        seen[t] = is_seen(f, sequence, slot, t);
+    return ka_bytes(&f->s, value, f->s.lengths[slot], seen);
 }
 
 static inline uint64_t useful_flop(const struct fixture *f)
@@ -371,8 +259,8 @@ static inline void counted(struct kk *k, const struct fixture *f, bool wgmma)
     kk_seen(k, &got);
     assert_true(got.unique_read_bytes[TAG_TABLES] <=
                 ks_lengths(&f->s) * 4 * (2 + c->max_pages) + (c->sequences + 1) * 4 +
-                    (f->slopes ? 4 * f->a.q_heads : 0));
-    want.unique_read_bytes[TAG_WEIGHTS] = f->learned ? 2 * f->a.q_heads : 0;
+                    (f->x.slopes ? 4 * f->a.q_heads : 0));
+    want.unique_read_bytes[TAG_WEIGHTS] = f->x.learned ? 2 * f->a.q_heads : 0;
     assert_true(got.unique_read_bytes[TAG_ACTIVATION] <= heads * c->k.dim * 2);
     want.unique_read_bytes[TAG_TABLES] = got.unique_read_bytes[TAG_TABLES];
     want.unique_read_bytes[TAG_ACTIVATION] = got.unique_read_bytes[TAG_ACTIVATION];
@@ -391,7 +279,9 @@ static inline void run_all(struct kk *k, const struct setting *o, size_t n)
         device_tally_reset(k->d);
         if (!kk_ran(k, (o[i].wgmma ? prefill_wgmma_run : prefill_run)(k->d, &f.a)))
             continue;
-        accurate(k, &f);
+        struct ka_wanted w = {f.a.out, f.want, f.naive, f.rows * f.a.q_heads * f.s.c.v.dim,
+                              o[i].k == STORE_FP16};
+        ka_accurate(k, &w);
         if (o[i].lse)
             accurate_lse(k, &f);
         counted(k, &f, o[i].wgmma);

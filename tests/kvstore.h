@@ -289,4 +289,15 @@ static inline void ks_upload(struct kk *k, struct ks *s, bool value)
         side->full = kk_put(k, tag, pool->full, cache_full_bytes(&s->c, value));
 }
 
+/* Tables and both sides of the view s->c, whose lengths are known. */
+static inline void ks_place(struct kk *k, struct ks *s, bool scaled)
+{
+    ks_tables(k, s);
+    for (int value = 0; value < 2; value++) {
+        ks_pools(k, s, value, scaled);
+        ks_fill(k, s, value);
+        ks_upload(k, s, value);
+    }
+}
+
 #endif

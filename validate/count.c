@@ -42,6 +42,23 @@ uint64_t count_kv(const uint64_t bytes[N_TAGS])
     return bytes[TAG_K] + bytes[TAG_V];
 }
 
+void count_row(const struct subject *s, const struct read_class *c, uint64_t prompt,
+               struct op_tally *t)
+{
+    struct read_class row = *c;
+    struct fold one = {.slice = {1, 1, 0, 1}, .reads = &row, .n_reads = 1};
+    struct work none = {.layers = 0};
+
+    row.count = 1;
+    row.passes = 1;
+    row.early = 0;
+    row.early_passes = 0;
+    if (prompt)
+        work_prompt(&none, &one, (struct work_part){0, prompt, 1, true}, t);
+    else
+        work_decode(&none, &one, s->prompt, s->decoded, 1, t);
+}
+
 struct field_of {
     const char *name;
     uint64_t formula, issued;

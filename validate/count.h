@@ -16,6 +16,11 @@ const char *count_filter(const struct check_in *in);
 const char *count_name(struct arena *a, const char *what, const struct cache_row *reader,
                        const struct cache_row *store, uint32_t count);
 
+/* The planner's figures of one row of a class and one sequence: of its prompt, that many tokens
+ * long and run once, or of a step where that is 0. Added to *t. */
+void count_row(const struct subject *s, const struct read_class *c, uint64_t prompt,
+               struct op_tally *t);
+
 /* Every figure that the kernels issued against the sum of their formulas; one finding. */
 void count_issued(struct findings *f, struct finding like, const struct traffic *formula,
                   const struct traffic *issued);

@@ -111,6 +111,17 @@ enum device_status decoder_logits(struct decoder *x, float *out);
 /* The tokens so far: [sequences][prompt + output + 1]; *n: how many of each row are known. The
  * last one of them has not been processed yet. */
 enum device_status decoder_tokens(struct decoder *x, uint32_t *out, uint32_t *n);
+/* What an indexer has chosen for one new token, of the rows that this token sees. */
+struct decoder_choice {
+    uint32_t sequence, position; /* of the token; rows below position + 1 are what it sees */
+    uint32_t n;                  /* rows chosen */
+    uint32_t *rows;              /* n of them, where the caller has room for top_k */
+    float *scores;               /* of every row seen: room for prompt + output */
+};
+/* The choice of the indexer that has run last, from where OP_INDEXER is told the second time of
+ * a layer: the first time is after the projections. token: of those that went through the layer
+ * together. False: no such token, nothing chosen yet, or a failure of the device. */
+bool decoder_chosen(struct decoder *x, uint32_t token, struct decoder_choice *c);
 /* A tensor by the planner's name ("self_attn.q_proj") in 16 bits, [out][in], rounded where it
  * is stored otherwise; layer -1: outside the layers. bits NULL: only its size. False: there is
  * none, or no memory. */

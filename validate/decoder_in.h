@@ -59,6 +59,14 @@ struct decoder_words {
     uint32_t n;
 };
 
+struct decoder_pass { /* rows that go through the layers together */
+    bool prefill;
+    uint32_t sequence, sequences; /* the first one, how many */
+    uint32_t rows, offset;        /* prefill: tokens, and the first one's place */
+    bool first, last;             /* of the runs over a slice of layers */
+    bool stored;                  /* the layer's keys and values are in the cache already */
+};
+
 struct decoder {
     struct arena *arena;
     struct device *d;
@@ -91,6 +99,7 @@ struct decoder {
     void *index_q, *index_k, *index_weights;
     float *ranks;
     uint32_t *chosen_rows, *chosen_bits;
+    struct decoder_pass ranked; /* of the last scores; no rows while there are none */
     float *lse, *logits;
     void **scratch;         /* [slots][2]: rows of a prompt, K and V */
     uint32_t *picked;       /* page tables of what a step reads, then their lengths */
@@ -118,14 +127,6 @@ struct decoder {
     uint32_t decoded;
     decoder_watch_fn watch;
     void *watch_user;
-};
-
-struct decoder_pass { /* rows that go through the layers together */
-    bool prefill;
-    uint32_t sequence, sequences; /* the first one, how many */
-    uint32_t rows, offset;        /* prefill: tokens, and the first one's place */
-    bool first, last;             /* of the runs over a slice of layers */
-    bool stored;                  /* the layer's keys and values are in the cache already */
 };
 
 /* Lists the blocks of a decoder whose shape is known, at most decoder_blocks_room of them, and

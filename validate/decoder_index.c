@@ -138,6 +138,7 @@ static enum device_status rank(struct decoder *x, const struct decoder_pass *w, 
         .scale = 1.0f / sqrtf((float)a->index_heads * (float)a->index_dim)};
     enum device_status s = index_run(x->d, &g);
 
+    x->ranked = *w;
     if (s == DEVICE_OK)
         s = choose(x, w);
     decoder_tell(x, OP_INDEXER, layer, w->prefill);
@@ -151,8 +152,29 @@ enum device_status decoder_index(struct decoder *x, const struct decoder_pass *w
 
     if (x->s.layers[layer].index_store == UINT32_MAX)
         return DEVICE_OK;
+    x->ranked.rows = 0;
     s = project(x, w, layer);
     if (s == DEVICE_OK)
         s = store_keys(x, w, layer);
     return s == DEVICE_OK ? rank(x, w, layer) : s;
+}
+
+/* Where all rows are read nothing is listed. */
+bool decoder_chosen(struct decoder *x, uint32_t token, struct decoder_choice *c)
+{
+    uint64_t at = (uint64_t)token * decoder_chosen_width(x);
+    uint32_t seen;
+
+    if (token >= x->ranked.rows)
+        return false;
+    c->sequence = x->ranked.sequence + (x->ranked.prefill ? 0 : token);
+    c->position = x->host[x->at.position + token];
+    c->n = x->host[x->at.kept + token];
+    seen = c->position + 1;
+    for (uint32_t i = 0; i < c->n; i++)
+        c->rows[i] = i;
+    if (c->n < seen &&
+        device_download(x->d, c->rows, x->chosen_rows + at, 4 * (uint64_t)c->n) != DEVICE_OK)
+        return false;
+    return device_download(x->d, c->scores, x->ranks + at, 4 * (uint64_t)seen) == DEVICE_OK;
 }

@@ -1,19 +1,22 @@
 /* On a GPU: every row of the default matrix that the decoder runs gives the logits that the CPU
  * build gives, after the prompt and, where nothing is dropped, after some steps; a limit of
- * memory is a status and not a crash. Skips without a device. The environment may ask for less:
- * GPU_ROWS=5 takes every fifth row of the matrix. */
+ * memory is a status and not a crash. Indexers choose what their scores ask for, and these are
+ * the CPU's; as rows that nearly tie may still change places, logits are compared where an
+ * indexer chooses all rows. Skips without a device. The environment may ask for less:
+ * GPU_ROWS=5 takes every fifth row of the matrix, and those with an indexer. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "kernels/device_time.h"
 #include "planner/base/unit.h"
+#include "tests/kvchosen.h"
 #include "tests/kvplan.h"
 #include "validate/decoder.h"
 #include "validate/matrix.h"
 
-enum { SEQUENCES = 2, PROMPT = 40, STEPS = 4 };
+enum { SEQUENCES = 2, PROMPT = 40, STEPS = 4, N_TOKENS = SEQUENCES * (PROMPT + STEPS + 1) };
 #define TOLERANCE 0.05 /* of the largest logit: two orders of sums in 16 bits */
-#define PICKED 0.25    /* where scores that are almost the same pick what attention sees */
+#define RANKED 0.01    /* of scores, root mean squares: 16 bits of the same numbers */
 
 static bool device_usable(void)
 {
@@ -25,23 +28,31 @@ static bool device_usable(void)
     return false;
 }
 
-/* Logits after the prompt and after STEPS, and the tokens chosen. */
-static void run_on(const char *name, struct kp *k, float *prompt, float *steps,
-                   uint32_t *tokens)
+struct ran {
+    float *prompt, *steps; /* logits after the prompt, and after STEPS */
+    uint32_t *tokens;      /* those chosen */
+    struct ki *seen;       /* what indexers have chosen; NULL: not asked for */
+};
+
+static void run_on(const char *name, struct kp *k, struct ran *r)
 {
     struct decoder_setting set = {
         .sequences = SEQUENCES, .prompt = PROMPT, .output = STEPS, .seed = 5};
     struct device_options o = {.poison = true};
+    const struct layout *l = &k->problem.layout;
     struct decoder *x = NULL;
     struct device_text why;
     struct device *d;
     uint32_t n;
 
     assert_int_equal(device_open(name, &o, &d, &why), DEVICE_OK);
-    if (decoder_open(d, &k->problem, &set, &x) != DEVICE_OK ||
-        decoder_prefill(x) != DEVICE_OK || decoder_logits(x, prompt) != DEVICE_OK ||
-        decoder_decode(x, STEPS) != DEVICE_OK || decoder_logits(x, steps) != DEVICE_OK ||
-        decoder_tokens(x, tokens, &n) != DEVICE_OK) {
+    if (decoder_open(d, &k->problem, &set, &x) == DEVICE_OK && r->seen) {
+        *r->seen = ki_open(k->arena, x, l->n_layers, l->layers[0].attn.index_topk, &set);
+        decoder_watch(x, ki_watch, r->seen);
+    }
+    if (!x || decoder_prefill(x) != DEVICE_OK || decoder_logits(x, r->prompt) != DEVICE_OK ||
+        decoder_decode(x, STEPS) != DEVICE_OK || decoder_logits(x, r->steps) != DEVICE_OK ||
+        decoder_tokens(x, r->tokens, &n) != DEVICE_OK) {
         print_error("%s: %s\n", name, device_error(d));
         fail();
     }
@@ -50,7 +61,24 @@ static void run_on(const char *name, struct kp *k, float *prompt, float *steps,
     device_close(d);
 }
 
-static void close_to(const float *got, const float *want, size_t n, double tolerance)
+/* Both devices; the CPU's first. False: the decoder does not run it. */
+static bool run_both(struct kp *k, struct ran r[2], size_t *n)
+{
+    struct device_text why;
+
+    *n = (size_t)SEQUENCES * k->problem.model.vocab;
+    if (!decoder_supports(&k->problem, &why))
+        return false;
+    for (int i = 0; i < 2; i++) {
+        r[i].prompt = ARENA_NEW(k->arena, float, *n);
+        r[i].steps = ARENA_NEW(k->arena, float, *n);
+        r[i].tokens = ARENA_NEW(k->arena, uint32_t, N_TOKENS);
+        run_on(i ? "cuda:0" : "cpu", k, &r[i]);
+    }
+    return true;
+}
+
+static void close_to(const float *got, const float *want, size_t n)
 {
     double most = 0, apart = 0;
 
@@ -59,31 +87,58 @@ static void close_to(const float *got, const float *want, size_t n, double toler
         most = fmax(most, fabs((double)want[i]));
         apart = fmax(apart, fabs((double)got[i] - (double)want[i]));
     }
-    if (apart > tolerance * most)
+    if (apart > TOLERANCE * most)
         print_error("apart by %g, the largest logit is %g\n", apart, most);
-    assert_true(apart <= tolerance * most);
+    assert_true(apart <= TOLERANCE * most);
 }
 
-static void compare_row(const struct matrix_row *row)
+static void compare_logits(const char *spec)
 {
-    struct kp *k = kp_build(row->spec);
-    size_t n = (size_t)SEQUENCES * k->problem.model.vocab;
-    size_t n_tokens = (size_t)SEQUENCES * (PROMPT + STEPS + 1);
-    float *logits = ARENA_NEW(k->arena, float, 4 * n);
-    uint32_t *tokens = ARENA_NEW(k->arena, uint32_t, 2 * n_tokens);
-    double tolerance = strstr(row->spec, "indexer:") ? PICKED : TOLERANCE;
-    struct device_text why;
+    struct ran r[2] = {{.seen = NULL}, {.seen = NULL}};
+    struct kp *k = kp_build(spec);
+    size_t n;
 
-    if (decoder_supports(&k->problem, &why)) {
-        print_message("# %s\n", row->name);
-        run_on("cpu", k, logits, logits + n, tokens);
-        run_on("cuda:0", k, logits + 2 * n, logits + 3 * n, tokens + n_tokens);
-        close_to(logits + 2 * n, logits, n, tolerance);
-        if (!strstr(row->spec, "eviction:") &&
-            !memcmp(tokens, tokens + n_tokens, n_tokens * sizeof *tokens))
-            close_to(logits + 3 * n, logits + n, n, tolerance);
+    if (run_both(k, r, &n)) {
+        close_to(r[1].prompt, r[0].prompt, n);
+        if (!strstr(spec, "eviction:") &&
+            !memcmp(r[0].tokens, r[1].tokens, N_TOKENS * sizeof *r->tokens))
+            close_to(r[1].steps, r[0].steps, n);
     }
     kp_free(k);
+}
+
+/* Above the first layer what was chosen otherwise has already changed what the scores are of.
+ */
+static void compare_choices(const char *spec)
+{
+    struct ki seen[2];
+    struct ran r[2] = {{.seen = &seen[0]}, {.seen = &seen[1]}};
+    struct kp *k = kp_build(spec);
+    double size = 0, apart = 0;
+    size_t n;
+
+    if (run_both(k, r, &n)) {
+        for (uint32_t i = 0; i < SEQUENCES * PROMPT; i++) {
+            const float *want = ki_at(&seen[0], 0, i / PROMPT, i % PROMPT)->scores;
+            const float *got = ki_at(&seen[1], 0, i / PROMPT, i % PROMPT)->scores;
+            for (uint32_t j = 0; j <= i % PROMPT; j++) {
+                size += pow((double)want[j], 2);
+                apart += pow((double)got[j] - (double)want[j], 2);
+            }
+        }
+        print_message("# scores apart by %g of 1\n", sqrt(apart / size));
+        assert_true(apart <= RANKED * RANKED * size);
+    }
+    kp_free(k);
+}
+
+/* The spec with an indexer that chooses as many rows as there can be. */
+static const char *all_chosen(struct arena *a, const char *spec, const char *indexer)
+{
+    const char *at = strstr(indexer, "top_k: ") + strlen("top_k: ");
+
+    return arena_printf(a, "%.*s%d%s", (int)(at - spec), spec, PROMPT + STEPS,
+                        at + strspn(at, "0123456789"));
 }
 
 static void logits(void **state)
@@ -98,8 +153,15 @@ static void logits(void **state)
         skip();
     if (every && (unit_parse_u64(every, &step) != UNIT_OK || !step))
         fail_msg("GPU_ROWS is not a number above 0: %s", every);
-    for (size_t i = 0; i < n; i += step)
-        compare_row(&rows[i]);
+    for (size_t i = 0; i < n; i++) {
+        const char *indexer = strstr(rows[i].spec, "indexer:");
+        if (i % step && !indexer)
+            continue;
+        print_message("# %s\n", rows[i].name);
+        compare_logits(indexer ? all_chosen(t->a, rows[i].spec, indexer) : rows[i].spec);
+        if (indexer)
+            compare_choices(rows[i].spec);
+    }
 }
 
 /* A step that is recorded and replayed does what one does that is launched kernel by kernel;

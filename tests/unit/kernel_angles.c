@@ -1,42 +1,7 @@
 /* kernel_angles: cosines of keys with the mean of their directions against double precision,
  * in every storage format, and the traffic as the formula says. */
 #include "kernels/angles.h"
-#include "tests/kvstore.h"
-
-enum { SEQUENCES = 2, HEADS = 3, TOKENS = 70, WIDTH = 80, LISTS = SEQUENCES * HEADS };
-
-struct setting {
-    enum store store;
-    uint32_t dim, group, residual, blocks;
-    bool scaled, ragged;
-};
-
-static void fill(struct kk *k, const struct setting *o, struct ks *s)
-{
-    struct cache_side side = {
-        .store = o->store, .dim = o->dim, .group = o->group, .scale = 0.0625f};
-    uint64_t n;
-
-    *s = (struct ks){.tokens = TOKENS};
-    s->c = (struct cache_view){.k = side,
-                               .v = side,
-                               .sequences = SEQUENCES,
-                               .heads = HEADS,
-                               .page_tokens = 16,
-                               .max_pages = (TOKENS + 15) / 16,
-                               .residual = o->residual,
-                               .ragged = o->ragged};
-    n = ks_lengths(s);
-    s->lengths = ARENA_NEW(k->a, uint32_t, n);
-    for (uint64_t i = 0; i < n; i++)
-        s->lengths[i] = i ? TOKENS - 11 * (uint32_t)i : TOKENS;
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
-}
+#include "tests/kvlists.h"
 
 static double product(const double *x, const double *y, uint32_t n)
 {
@@ -66,9 +31,9 @@ static void close_to(struct ks *s, uint32_t list, const float *got, double error
     assert_true(isnan(got[n])); /* poisoned, as before */
 }
 
-static void one(struct kk *k, const struct setting *o)
+static void one(struct kk *k, const struct setting *o, uint32_t blocks)
 {
-    struct angles_args a = {.width = WIDTH, .blocks = o->blocks};
+    struct angles_args a = {.width = WIDTH, .blocks = blocks};
     struct tally seen, want = {.launches = 2};
     float got[LISTS * WIDTH];
     struct ks s;
@@ -96,20 +61,21 @@ static void one(struct kk *k, const struct setting *o)
 static void angles(void **state)
 {
     static const struct setting all[] = {
-        {STORE_BF16, 128, 0, 0, 1, false, false},  {STORE_FP16, 64, 0, 0, 2, false, true},
-        {STORE_BF16, 256, 0, 0, 3, false, false},  {STORE_FP8, 128, 0, 0, 1, true, false},
-        {STORE_INT8, 80, 0, 0, 12, true, true},    {STORE_INT8, 128, 0, 0, 1, false, false},
-        {STORE_INT4, 128, 32, 0, 2, false, false}, {STORE_KIVI2, 64, 16, 32, 1, false, false},
+        {STORE_BF16, 128, 0, 0, false, false},  {STORE_FP16, 64, 0, 0, false, true},
+        {STORE_BF16, 256, 0, 0, false, false},  {STORE_FP8, 128, 0, 0, true, false},
+        {STORE_INT8, 80, 0, 0, true, true},     {STORE_INT8, 128, 0, 0, false, false},
+        {STORE_INT4, 128, 32, 0, false, false}, {STORE_KIVI2, 64, 16, 32, false, false},
     };
+    static const uint32_t blocks[] = {1, 2, 3, 1, 12, 1, 2, 1}; /* that share a list */
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        one(*state, &all[i]);
+        one(*state, &all[i], blocks[i]);
 }
 
 /* Keys that are all 0 point nowhere. */
 static void zeros(void **state)
 {
-    static const struct setting o = {STORE_BF16, 64, 0, 0, 1, false, false};
+    static const struct setting o = {STORE_BF16, 64, 0, 0, false, false};
     struct angles_args a = {.width = WIDTH, .blocks = 1};
     struct kk *k = *state;
     float got[LISTS * WIDTH];
@@ -129,7 +95,7 @@ static void zeros(void **state)
 
 static void refuses(void **state)
 {
-    static const struct setting o = {STORE_BF16, 64, 0, 0, 1, false, false};
+    static const struct setting o = {STORE_BF16, 64, 0, 0, false, false};
     static const char why[] = "angles: at least one block and one place, at most 65535 heads";
     struct kk *k = *state;
     struct angles_args a = {.width = WIDTH};

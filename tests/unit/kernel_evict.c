@@ -2,45 +2,7 @@
  * what the rows mean before and after; together they keep exactly the rows that the L2-norm
  * rule keeps. Traffic as the formulas say. */
 #include "kernels/evict.h"
-#include "tests/kvstore.h"
-
-static struct cache_side side(enum store s, uint32_t dim, uint32_t group)
-{
-    return (struct cache_side){.store = s, .dim = dim, .group = group, .scale = 0.0625f};
-}
-
-struct setting {
-    enum store store;
-    uint32_t dim, group, residual;
-    bool scaled, ragged;
-};
-
-enum { SEQUENCES = 2, HEADS = 3, TOKENS = 70, WIDTH = 80, LISTS = SEQUENCES * HEADS };
-
-static void fill(struct kk *k, const struct setting *o, struct ks *s)
-{
-    uint64_t n;
-
-    *s = (struct ks){.tokens = TOKENS};
-    s->c = (struct cache_view){.k = side(o->store, o->dim, o->group),
-                               .v = side(o->store, o->dim, o->group),
-                               .sequences = SEQUENCES,
-                               .heads = HEADS,
-                               .page_tokens = 16,
-                               .max_pages = (TOKENS + 15) / 16,
-                               .residual = o->residual,
-                               .ragged = o->ragged};
-    n = ks_lengths(s);
-    s->lengths = ARENA_NEW(k->a, uint32_t, n);
-    for (uint64_t i = 0; i < n; i++)
-        s->lengths[i] = i ? TOKENS - 11 * (uint32_t)i : TOKENS;
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
-}
+#include "tests/kvlists.h"
 
 static double norm_of(const struct ks *s, uint32_t list, uint32_t token)
 {

@@ -47,12 +47,7 @@ static void fill(struct kk *k, const struct setting *o, struct fixture *f)
     s->lengths = ARENA_NEW(k->a, uint32_t, n);
     for (uint64_t i = 0; i < n; i++)
         s->lengths[i] = TOKENS - 21 * (uint32_t)i;
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
+    ks_place(k, s, o->scaled);
     uint64_t bytes = bounds_bytes(&s->c, s->pages);
     f->bounds = arena_alloc(k->a, bytes, 2);
     f->b = (struct bounds_args){.c = s->c, .bounds = kk_new(k, TAG_STATE, bytes)};

@@ -41,12 +41,7 @@ static void fill(struct kk *k, const struct setting *o, struct fixture *f)
     s->lengths = ARENA_NEW(k->a, uint32_t, n);
     for (uint64_t i = 0; i < n; i++)
         s->lengths[i] = s->tokens;
-    ks_tables(k, s);
-    for (int value = 0; value < 2; value++) {
-        ks_pools(k, s, value, o->scaled);
-        ks_fill(k, s, value);
-        ks_upload(k, s, value);
-    }
+    ks_place(k, s, o->scaled);
     f->a = (struct replace_args){
         .c = s->c, .width = WIDTH, .heavy = o->heavy, .recent = o->recent};
     f->a.lengths = (uint32_t *)(uintptr_t)s->c.lengths;

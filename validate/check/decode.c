@@ -149,13 +149,12 @@ static void predict(const struct decode_case *x, uint64_t *bytes, uint64_t *flop
     const struct subject *s = x->in->subject;
     struct read_class c = *x->c;
     struct fold one = {.slice = {1, 1, 0, 1}, .reads = &c, .n_reads = 1};
-    struct work none = {.layers = 0};
     struct op_tally t = {{0}, {0}};
     struct ck ck = {0};
 
     c.count = 1;
     *bytes = fold_decode_read_bytes(&one, s->prompt, s->decoded, &ck);
-    work_decode(&none, &one, s->prompt, s->decoded, 1, &t);
+    count_row(s, &c, 0, &t);
     *flop = (uint64_t)(t.flop[OP_SCORES] + t.flop[OP_VALUES]);
 }
 

@@ -86,20 +86,9 @@ static enum device_status prepare(struct index_case *x)
 /* The planner's figures of one row of the class and one sequence. */
 static void predict(const struct index_case *x, uint64_t *bytes, uint64_t *flop)
 {
-    const struct subject *s = x->in->subject;
-    struct read_class c = *x->c;
-    struct fold one = {.slice = {1, 1, 0, 1}, .reads = &c, .n_reads = 1};
-    struct work none = {.layers = 0};
     struct op_tally t = {{0}, {0}};
 
-    c.count = 1;
-    c.passes = 1;
-    c.early = 0;
-    c.early_passes = 0;
-    if (x->prefill)
-        work_prompt(&none, &one, (struct work_part){0, x->length, 1, true}, &t);
-    else
-        work_decode(&none, &one, s->prompt, s->decoded, 1, &t);
+    count_row(x->in->subject, x->c, x->prefill ? x->length : 0, &t);
     *bytes = (uint64_t)t.bytes[x->prefill ? OP_SCORES : OP_INDEXER];
     *flop = (uint64_t)t.flop[OP_INDEXER];
 }
