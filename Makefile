@@ -78,15 +78,16 @@ ifeq ($(NVCC),)
 $(error CUDA=1 but there is no nvcc: put it on the PATH, set NVCC=, or build with CUDA=0)
 endif
 CUDA_HOME ?= $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC)))))
-# Architectures are always listed: without a GPU -arch=native only warns and picks a default.
-# The newest one is also kept as PTX, so that later devices can run it.
-NEWEST    := $(lastword $(CUDA_ARCHS))
+# Architectures are always listed: without a GPU -arch=native only warns and picks a default. Those
+# from 80 on share one intermediate code (dev.cuh asks for no more), which is made once and also kept,
+# so that later devices can run it.
+VIRTUAL    = $(if $(filter 75,$1),75,80)
 comma     := ,
-GENCODE   := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
-             -gencode arch=compute_$(NEWEST),code=compute_$(NEWEST)
+GENCODE   := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(call VIRTUAL,$a)$(comma)code=sm_$a) \
+             $(foreach v,$(call VIRTUAL,$(lastword $(CUDA_ARCHS))),-gencode arch=compute_$v$(comma)code=compute_$v)
 # wgmma is in sm_90a only, and only one file has it: there its code takes the place of sm_90's.
 SM90A     := $(if $(filter 90,$(CUDA_ARCHS)),-DKVBUDGET_SM90A)
-GENCODE.kernels/prefill_wgmma := $(subst compute_90$(comma)code=sm_90,$\
+GENCODE.kernels/prefill_wgmma := $(subst compute_80$(comma)code=sm_90,$\
              compute_90a$(comma)code=sm_90a,$(GENCODE))
 # no-threadsafe-statics keeps libstdc++ out of the final link.
 NVCCFLAGS := -std=c++17 -O2 -lineinfo --threads 2 -Werror all-warnings -I. \
