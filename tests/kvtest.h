@@ -14,6 +14,16 @@
 #include "planner/base/arena.h"
 #include "planner/base/diag.h"
 
+/* Whether this is a build with the address sanitizer, several times slower: then a part of a
+ * table stands for all of it. */
+#ifdef __clang__
+#define KT_SANITIZED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define KT_SANITIZED 1
+#else
+#define KT_SANITIZED 0
+#endif
+
 /* Each fails the test and shows both values; arguments are evaluated once. */
 #define kt_u64(got, want) kt_u64_at((got), (want), #got, __FILE__, __LINE__)
 /* |got - want| <= tol * |want| */

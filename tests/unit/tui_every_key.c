@@ -7,17 +7,6 @@
 
 #include "tui/ui_parts.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 static const char results[] =
     "{\"schema\": \"kvbudget.validate/1\", \"device\": \"a GPU\", \"checks\": ["
     "{\"name\": \"one\", \"level\": \"count\", \"predicted\": 4, \"measured\": 4, \"ratio\": 1,"
@@ -205,9 +194,9 @@ static void test_memory(void **state)
     for (; i < 60; i++)
         play_round(r, i);
     before_kb = resident_kb();
-    for (; i < (SANITIZED ? 80 : 360); i++)
+    for (; i < (KT_SANITIZED ? 80 : 360); i++)
         play_round(r, i);
-    if (!SANITIZED) /* which keeps what was freed */
+    if (!KT_SANITIZED) /* which keeps what was freed */
         assert_in_range(resident_kb() - before_kb, 0, 1500);
     rig_close(r);
 }

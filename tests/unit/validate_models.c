@@ -7,15 +7,7 @@
 #include "validate/run.h"
 #include "validate/small.h"
 
-/* A sanitizer makes the kernels several times slower: then some of the models stand for all. */
-#ifdef __clang__
-#define SANITIZED __has_feature(address_sanitizer)
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-enum { EVERY = SANITIZED ? 6 : 1 };
+enum { EVERY = KT_SANITIZED ? 10 : 1 };
 
 static struct kp *plan_of(const char *model, uint32_t tp)
 {
@@ -148,7 +140,7 @@ static void test_latents(void **state)
     static const char *const engines[] = {"vllm", "ideal", "sglang"};
 
     (void)state;
-    for (size_t i = 0; i < (SANITIZED ? 1 : sizeof names / sizeof *names); i++) {
+    for (size_t i = 0; i < (KT_SANITIZED ? 1 : sizeof names / sizeof *names); i++) {
         char yaml[512];
         struct device_text why;
         struct kp *k;
