@@ -107,8 +107,7 @@ static inline struct kd kd_open(struct arena *a, struct decoder *x, const struct
                    .kv_heads = t->kv_heads,
                    .dim = t->k_dim,
                    .vocab = l->model->vocab,
-                   .room = room,
-                   .gap = INFINITY};
+                   .room = room};
 
     d.layers = ARENA_NEW(a, struct kd_layer, d.n);
     for (uint32_t i = 0; i < d.n; i++)
@@ -208,7 +207,7 @@ static inline void kd_attend(const struct kd *d, const struct kd_layer *y, const
 /* What a rule leaves of a prompt of n in layer i; and what the query of a step does not see of
  * the `rows` of its source, which are gone then. */
 static inline void kd_prune_prompt(struct kd *d, uint32_t i, uint32_t n);
-static inline void kd_prune_step(struct kd *d, struct kd_layer *y);
+static inline void kd_prune_step(struct kd *d, uint32_t i);
 static inline void kd_hide(const struct kd *d, uint32_t i, const double *q, uint32_t rows);
 
 /* --- layers ---------------------------------------------------------------------------------
@@ -399,7 +398,7 @@ static inline void kd_tokens(struct kd *d, const uint32_t *tokens, uint32_t n,
     for (uint32_t i = 0; d->l->model->logit_cap && i < d->vocab; i++)
         logits[i] = d->l->model->logit_cap * tanh(logits[i] / d->l->model->logit_cap);
     for (uint32_t i = 0; i < d->n; i++)
-        kd_prune_step(d, &d->layers[i]);
+        kd_prune_step(d, i);
 }
 
 #endif

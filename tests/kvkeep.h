@@ -1,33 +1,47 @@
-/* The retention rules of the plain decoder (kvdecoder.h), written from the papers: which rows a
- * head keeps of a prompt, and which a step sees. */
+/* The retention rules of the plain decoder (kvdecoder.h), written from the papers: what a
+ * head's rows, or pages, are worth, how many stay, and which a step sees. Which of them stay is
+ * what the decoder beside it has chosen (kvkept.h). */
 #ifndef KVBUDGET_TESTS_KVKEEP_H
 #define KVBUDGET_TESTS_KVKEEP_H
 
 #include "tests/kvdecoder.h"
 
-static inline void kd_keep_list(struct kd *d, struct kd_layer *y, uint32_t head,
-                                const double *score, uint32_t n)
+/* The last queries rank all rows but their own. */
+static inline bool kd_windowed(const struct kd *d)
 {
-    uint32_t kept = 0;
-    double last = INFINITY, next = -INFINITY;
+    return d->rule.drop == KD_SNAPKV || d->rule.drop == KD_ADAKV || d->rule.drop == KD_HEADKV ||
+           d->rule.drop == KD_CAKE;
+}
 
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t better = 0;
-        for (uint32_t j = 0; j < n; j++)
-            better += score[j] > score[i] || (score[j] == score[i] && j < i);
-        if (better >= d->rule.keep) {
-            next = fmax(next, score[i]);
-            continue;
-        }
-        last = fmin(last, score[i]);
-        memmove(kd_row(d, y->keys, head, kept), kd_row(d, y->keys, head, i),
+/* What a head of layer i keeps of n, when that must be `keep`; score: what they are worth. */
+static inline const struct kr_list *kd_kept(const struct kd *d, uint32_t i, uint32_t head,
+                                            uint32_t keep, const double *score, uint32_t n)
+{
+    struct kr_list *l = kr_at(d->kept, i, d->sequence, head);
+    uint32_t window = d->rule.drop == KD_QUEST ? 0 : d->layers[i].window;
+
+    l->first = d->rule.drop == KD_EXPECT ? 4 : d->rule.sinks;
+    l->recent = kd_windowed(d) ? d->rule.window : d->rule.drop == KD_QUEST ? 1 : d->rule.recent;
+    kt_u64(l->from, window && window < n ? n - window : 0);
+    kt_u64(l->from + l->of, n);
+    assert_true(l->scores || d->rule.drop == KD_STREAMING);
+    kr_check(l, keep);
+    kr_compare(d->kept, l, d->naive, score);
+    return l;
+}
+
+static inline void kd_keep_list(struct kd *d, uint32_t i, uint32_t head, const double *score,
+                                uint32_t n)
+{
+    const struct kr_list *l = kd_kept(d, i, head, d->rule.keep, score, n);
+    struct kd_layer *y = &d->layers[i];
+
+    for (uint32_t j = 0; j < l->n; j++) {
+        memmove(kd_row(d, y->keys, head, j), kd_row(d, y->keys, head, l->rows[j]),
                 d->dim * sizeof(double));
-        memmove(kd_row(d, y->values, head, kept), kd_row(d, y->values, head, i),
+        memmove(kd_row(d, y->values, head, j), kd_row(d, y->values, head, l->rows[j]),
                 d->dim * sizeof(double));
-        kept++;
     }
-    if (last > next)
-        d->gap = fmin(d->gap, (last - next) / fabs(last));
 }
 
 /* Sums of what the last queries look at, averaged over 5 neighbours; the window itself stays.
@@ -80,38 +94,36 @@ static inline uint32_t kd_better(const double *score, uint32_t n, uint32_t i)
     return better;
 }
 
-/* A fifth of the budget is each head's, the rest goes to the best rows of all heads. */
-static inline void kd_adakv(struct kd *d, struct kd_layer *y, const double *all_q, uint32_t n)
+/* AdaKV's number for a head, by the decoder's scores: a fifth of the budget is each head's, the
+ * rest goes to the best rows of all heads. */
+static inline uint32_t kd_adakv(const struct kd *d, uint32_t i, uint32_t head, uint32_t n)
 {
-    uint32_t old = n - d->rule.window, base = d->rule.keep - d->rule.window;
-    double score[512], all[512];
+    uint32_t old = n - d->rule.window, base = d->rule.keep - d->rule.window, chosen = 0;
+    double all[512];
 
     assert_true(d->kv_heads * old <= 512);
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
-        kd_snapkv(d, y, h, all_q, n, score);
-        memcpy(all + h * old, score, old * sizeof *all);
-    }
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
-        uint32_t chosen = 0, keep;
-        for (uint32_t j = 0; j < old; j++)
-            chosen += kd_better(all, d->kv_heads * old, h * old + j) < d->kv_heads * base;
-        keep = (uint32_t)nearbyint(chosen * 0.8 + floor(base * 0.2));
-        for (uint32_t j = 0; j < old; j++)
-            y->gone[h * d->room + j] = kd_better(all + h * old, old, j) >= keep;
-    }
+    for (uint32_t h = 0; h < d->kv_heads; h++)
+        memcpy(all + h * old, kr_at(d->kept, i, d->sequence, h)->scores, old * sizeof *all);
+    for (uint32_t j = 0; j < old; j++)
+        chosen += kd_better(all, d->kv_heads * old, head * old + j) < d->kv_heads * base;
+    return d->rule.window + (uint32_t)nearbyint(chosen * 0.8 + floor(base * 0.2));
 }
 
 /* Each head its own number of the rows that the window looks at most. */
-static inline void kd_headkv(struct kd *d, struct kd_layer *y, uint32_t layer, uint32_t n)
+static inline void kd_uneven(struct kd *d, uint32_t i, uint32_t n)
 {
-    uint32_t old = n - d->rule.window;
+    struct kd_layer *y = &d->layers[i];
     double score[512];
 
     for (uint32_t h = 0; h < d->kv_heads; h++) {
-        uint32_t keep = d->rule.given[layer * d->kv_heads + h] - d->rule.window;
+        uint32_t keep = d->rule.drop == KD_ADAKV ? kd_adakv(d, i, h, n)
+                                                 : d->rule.given[i * d->kv_heads + h];
+        bool *gone = y->gone + (size_t)h * d->room;
         kd_snapkv(d, y, h, y->all_q, n, score);
-        for (uint32_t j = 0; j < old; j++)
-            y->gone[h * d->room + j] = kd_better(score, old, j) >= keep;
+        const struct kr_list *l = kd_kept(d, i, h, keep, score, n);
+        memset(gone, true, n * sizeof *gone);
+        for (uint32_t j = 0; j < l->n; j++)
+            gone[l->rows[j]] = false;
     }
 }
 
@@ -119,7 +131,7 @@ static inline void kd_headkv(struct kd *d, struct kd_layer *y, uint32_t layer, u
 static inline void kd_keydiff(struct kd *d, struct kd_layer *y, uint32_t h, uint32_t n,
                               double *score)
 {
-    double anchor[512] = {0}, size[512];
+    double anchor[512] = {0}, size[512], whole = 0;
 
     for (uint32_t j = 0; j < n; j++) {
         const double *x = kd_row(d, y->keys, h, j);
@@ -129,9 +141,11 @@ static inline void kd_keydiff(struct kd *d, struct kd_layer *y, uint32_t h, uint
         for (uint32_t i = 0; i < d->dim; i++)
             anchor[i] += x[i] / sqrt(size[j]);
     }
+    for (uint32_t i = 0; i < d->dim; i++)
+        whole += anchor[i] * anchor[i];
     for (uint32_t j = 0; j < n; j++)
         for (uint32_t i = 0; i < d->dim; i++)
-            score[j] -= kd_row(d, y->keys, h, j)[i] * anchor[i] / sqrt(size[j]);
+            score[j] -= kd_row(d, y->keys, h, j)[i] * anchor[i] / sqrt(size[j] * whole);
 }
 
 /* Of one query head: adds mean + 200 variance of each row before the window to score, and what
@@ -291,7 +305,7 @@ static inline void kd_chunks(struct kd *d, struct kd_layer *y, uint32_t n, doubl
     for (uint32_t j = 0; j < n; j++) {
         score[j] = 0;
         for (uint32_t i = j / size * size; i < j / size * size + size; i++)
-            score[j] += sum[i];
+            score[j] += sum[i] / size;
     }
 }
 
@@ -313,7 +327,8 @@ static inline void kd_rank(struct kd *d, struct kd_layer *y, uint32_t h, uint32_
     for (uint32_t j = 0; j < n && d->rule.drop == KD_L2NORM; j++) {
         score[j] = 0;
         for (uint32_t k = 0; k < d->dim; k++)
-            score[j] -= pow(kd_row(d, y->keys, h, j)[k], 2);
+            score[j] += pow(kd_row(d, y->keys, h, j)[k], 2);
+        score[j] = -sqrt(score[j]);
     }
     for (uint32_t j = 0; j < n && d->rule.drop == KD_STREAMING; j++)
         score[j] = j < d->rule.sinks || j >= n - d->rule.recent;
@@ -331,17 +346,13 @@ static inline void kd_prune_prompt(struct kd *d, uint32_t i, uint32_t n)
     y->preference = shift[0] * shift[1];
     if (d->rule.drop == KD_ALL || d->rule.drop >= KD_DUO || !y->owns || n <= d->rule.keep)
         return;
-    if (d->rule.drop == KD_ADAKV) {
-        kd_adakv(d, y, y->all_q, n);
-        return;
-    }
-    if (d->rule.drop == KD_HEADKV) {
-        kd_headkv(d, y, i, n);
+    if (d->rule.drop == KD_ADAKV || d->rule.drop == KD_HEADKV) {
+        kd_uneven(d, i, n);
         return;
     }
     for (uint32_t h = 0; h < d->kv_heads; h++) {
         kd_rank(d, y, h, n, score);
-        kd_keep_list(d, y, h, score, n);
+        kd_keep_list(d, i, h, score, n);
     }
     y->rows = d->rule.keep;
 }
@@ -369,23 +380,26 @@ static inline double kd_promise(const struct kd *d, const struct kd_layer *y, co
     return sum;
 }
 
-/* Quest: the pages that a step reads besides the newest, for each K/V head; the other rows are
- * gone until the next. */
-static inline void kd_quest(const struct kd *d, struct kd_layer *y, const double *q,
-                            uint32_t rows)
+/* Quest: the pages that a step of layer i reads, for each K/V head, the newest among them; the
+ * other rows are gone until the next. */
+static inline void kd_quest(const struct kd *d, uint32_t i, const double *q, uint32_t rows)
 {
+    struct kd_layer *y = &d->layers[d->layers[i].source];
     uint32_t page = d->rule.window, old = (rows - 1) / page, group = d->heads / d->kv_heads;
-    double score[512];
+    double score[512] = {0};
 
-    for (uint32_t h = 0; h < d->kv_heads; h++) {
+    for (uint32_t h = 0; h < d->kv_heads && old >= d->rule.keep; h++) {
+        bool *gone = y->gone + (size_t)h * d->room;
         for (uint32_t p = 0; p < old; p++) {
             score[p] = 0;
             for (uint32_t g = 0; g < group; g++)
                 score[p] += kd_promise(d, y, q + (h * group + g) * d->dim, h, p * page);
         }
-        for (uint32_t j = 0; j < rows; j++)
-            y->gone[h * d->room + j] =
-                j / page < old && kd_better(score, old, j / page) + 1 >= d->rule.keep;
+        const struct kr_list *l = kd_kept(d, i, h, d->rule.keep, score, old + 1);
+        memset(gone, true, rows * sizeof *gone);
+        for (uint32_t j = 0; j < l->n; j++)
+            for (uint32_t r = 0; r < page && l->rows[j] * page + r < rows; r++)
+                gone[l->rows[j] * page + r] = false;
     }
 }
 
@@ -399,14 +413,34 @@ static inline void kd_hide(const struct kd *d, uint32_t i, const double *q, uint
         return;
     memset(source->gone, 0, (size_t)d->kv_heads * d->room);
     if (i >= d->rule.first)
-        kd_quest(d, source, q, rows);
+        kd_quest(d, i, q, rows);
+}
+
+/* The L2 norm after every step, once there are `first` rows: a share of them stays. */
+static inline void kd_prune_norms(struct kd *d, uint32_t i)
+{
+    struct kd_layer *y = &d->layers[i];
+    uint32_t n = y->rows, keep = (uint32_t)ceil(d->rule.share * n);
+    double score[512];
+
+    if (!y->owns || n < d->rule.first || keep >= n)
+        return;
+    d->rule.keep = keep;
+    for (uint32_t h = 0; h < d->kv_heads; h++) {
+        kd_rank(d, y, h, n, score);
+        kd_keep_list(d, i, h, score, n);
+    }
+    y->rows = keep;
 }
 
 /* StreamingLLM after a step: the oldest that is no sink goes. */
-static inline void kd_prune_step(struct kd *d, struct kd_layer *y)
+static inline void kd_prune_step(struct kd *d, uint32_t i)
 {
+    struct kd_layer *y = &d->layers[i];
     uint32_t most = d->rule.sinks + d->rule.recent;
 
+    if (d->rule.drop == KD_L2NORM && d->rule.share > 0 && d->kept->step)
+        kd_prune_norms(d, i);
     if (d->rule.drop != KD_STREAMING || !y->owns || y->rows <= most)
         return;
     for (uint32_t h = 0; h < d->kv_heads; h++)

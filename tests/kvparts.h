@@ -3,6 +3,7 @@
 #ifndef KVBUDGET_TESTS_KVPARTS_H
 #define KVBUDGET_TESTS_KVPARTS_H
 
+#include "tests/kvkept.h"
 #include "tests/kvplain.h"
 
 enum kd_format { KD_BF16, KD_FP8, KD_INT8 };
@@ -27,7 +28,8 @@ struct kd_rule { /* what the spec says, in the words of the papers */
     enum kd_format format;
     enum kd_drop drop;
     uint32_t keep, window, sinks, recent; /* keep: of a prompt, the mean for AdaKV */
-    uint32_t first;                       /* layer that drops or selects something */
+    uint32_t first; /* layer that drops or selects something; rows below which nothing goes */
+    double share;   /* KD_L2NORM: that stays after every step; 0: nothing goes there */
     const uint32_t *given; /* KD_HEADKV: rows of every K/V head, layer after layer; KD_CAKE: of
                               every layer, in place of keep */
 };
@@ -64,9 +66,10 @@ struct kd {
     double *embed, *head, *norm;
     double *positions, *embed_norm, *project_in, *project_out, *head_bias;
     double *input_table, *input_project, *input_norm;
-    uint32_t input; /* width of the embeddings that each layer has for itself */
-    bool after;     /* norms stand after the halves, on the stream */
-    double gap; /* the least share by which a row that stays was better than one that goes */
+    uint32_t input;        /* width of the embeddings that each layer has for itself */
+    bool after;            /* norms stand after the halves, on the stream */
+    const struct kr *kept; /* what the rule has left, where there is one */
+    uint32_t sequence;     /* of those */
 };
 
 static inline double kd_round(const struct kd *d, double x)

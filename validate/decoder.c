@@ -22,6 +22,7 @@ void decoder_tell(struct decoder *x, enum op op, uint32_t layer, bool prefill)
 
     if (x->watch)
         x->watch(x->watch_user, &e);
+    x->cut.lists = 0;
 }
 
 /* --- opening --------------------------------------------------------------------------------

@@ -122,6 +122,20 @@ struct decoder_choice {
  * a layer: the first time is after the projections. token: of those that went through the layer
  * together. False: no such token, nothing chosen yet, or a failure of the device. */
 bool decoder_chosen(struct decoder *x, uint32_t token, struct decoder_choice *c);
+/* What a retention rule has left of a list: rows, or under Quest the pages that a step reads.
+ */
+struct decoder_kept {
+    uint32_t sequence, head; /* of the store */
+    uint32_t from, of;       /* what was ranked: `of` rows, the first of them at this place */
+    uint32_t n;              /* how many stay */
+    uint32_t *rows;          /* n of them, from 0 on: room for prompt + output */
+    float *scores;           /* of all, where scored: room for prompt + output */
+    bool scored, smallest;   /* smallest: it is the lowest scores that stay */
+};
+/* The choice that ended with the OP_SCHEME that is being told: at the end of a prompt that of a
+ * sequence, in a step Quest's or the L2 norm's of all of them. list: of those of the store that
+ * it was about. False: no such list, nothing was chosen, or a failure of the device. */
+bool decoder_kept(struct decoder *x, uint32_t list, struct decoder_kept *k);
 /* A tensor by the planner's name ("self_attn.q_proj") in 16 bits, [out][in], rounded where it
  * is stored otherwise; layer -1: outside the layers. bits NULL: only its size. False: there is
  * none, or no memory. */

@@ -246,6 +246,13 @@ static enum device_status prune(struct decoder *x, uint32_t store, uint32_t sequ
         s = select_run(x->d, &a);
     if (s == DEVICE_OK)
         s = compact(x, c, x->order);
+    x->cut = (struct decoder_cut){store,
+                                  sequence,
+                                  a.lists,
+                                  t->from,
+                                  shape_whole(&x->s, t),
+                                  t->rule == RULE_ALL ? NULL : scores,
+                                  a.smallest};
     if (s != DEVICE_OK || t->rule != RULE_ALL || !t->drops)
         return s;
     struct carry_args carry = {.scores = sums_of(x, store, sequence),
@@ -446,6 +453,11 @@ static enum device_status prune_step(struct decoder *x, uint32_t store)
         s = fill_counts(x, x->keep, lists, shape_stored(&x->s, t, x->decoded + 1));
     if (s == DEVICE_OK)
         s = select_run(x->d, &a);
+    x->cut = (struct decoder_cut){.store = store,
+                                  .lists = lists,
+                                  .of = shape_stored(&x->s, t, x->decoded) + 1,
+                                  .scores = x->sums,
+                                  .smallest = true};
     return s == DEVICE_OK ? compact(x, &norms.c, x->order) : s;
 }
 
@@ -502,6 +514,7 @@ static enum device_status best_pages(struct decoder *x, uint32_t layer,
         s = fill_counts(x, x->count, lists, pages);
     if (s == DEVICE_OK)
         s = fill_counts(x, x->keep, lists, l->select_pages);
+    x->cut = (struct decoder_cut){store, 0, lists, 0, pages, x->sums, false};
     return s == DEVICE_OK ? select_run(x->d, &best) : s;
 }
 

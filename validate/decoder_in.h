@@ -67,6 +67,13 @@ struct decoder_pass { /* rows that go through the layers together */
     bool stored;                  /* the layer's keys and values are in the cache already */
 };
 
+struct decoder_cut { /* what has just been chosen, in order and keep; until an op is told */
+    uint32_t store, sequence; /* the first one */
+    uint32_t lists, from, of; /* no lists: nothing */
+    const float *scores;      /* NULL: none, or they have moved with the rows */
+    bool smallest;
+};
+
 struct decoder {
     struct arena *arena;
     struct device *d;
@@ -111,9 +118,10 @@ struct decoder {
     float *parts;                   /* CAKE: of what makes a preference */
     float *future;                  /* and mean turns, as in turns */
     uint32_t *order, *keep, *count; /* of rows that stay; keep has room for twice the lists */
-    uint32_t *unit;                 /* unit vectors, [WEIGHT_UNIT][WEIGHT_UNIT] in 16 bits */
-    float *slopes;                  /* [q_heads]: ALiBi, else NULL */
-    float *turns; /* cosines and sines, [positions][rotary / 2] for each size of heads */
+    struct decoder_cut cut;
+    uint32_t *unit; /* unit vectors, [WEIGHT_UNIT][WEIGHT_UNIT] in 16 bits */
+    float *slopes;  /* [q_heads]: ALiBi, else NULL */
+    float *turns;   /* cosines and sines, [positions][rotary / 2] for each size of heads */
     uint32_t *iota, *prompts, *chosen;
     uint32_t *step;        /* on the device */
     uint32_t *host;        /* the same words here */

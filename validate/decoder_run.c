@@ -216,6 +216,26 @@ enum device_status decoder_preferences(struct decoder *x, uint32_t row, float *o
     return device_download(x->d, out, at, 4 * (uint64_t)x->s.set.sequences);
 }
 
+bool decoder_kept(struct decoder *x, uint32_t list, struct decoder_kept *k)
+{
+    const struct decoder_cut *c = &x->cut;
+    uint64_t at = (uint64_t)list * x->s.places;
+    uint32_t heads = x->s.stores[c->store].view.heads;
+
+    if (list >= c->lists ||
+        device_download(x->d, &k->n, x->keep + list, sizeof k->n) != DEVICE_OK ||
+        device_download(x->d, k->rows, x->order + at, 4 * (uint64_t)k->n) != DEVICE_OK)
+        return false;
+    k->sequence = c->sequence + list / heads;
+    k->head = list % heads;
+    k->from = c->from;
+    k->of = c->of;
+    k->scored = c->scores;
+    k->smallest = c->smallest;
+    return !c->scores ||
+           device_download(x->d, k->scores, c->scores + at, 4 * (uint64_t)c->of) == DEVICE_OK;
+}
+
 enum device_status decoder_logits(struct decoder *x, float *out)
 {
     uint64_t width = x->s.vocab;

@@ -163,7 +163,7 @@ static void as_planned(struct kk *k, const char *yaml)
     struct decoder_memory m;
     uint64_t weights = 0, cache;
 
-    open_it(k, yaml, setting(), &f);
+    open_it(k, yaml, setting(k), &f);
     const struct stage *stage = &f.p->problem.stages[0];
     for (int op = 0; op < N_OPS; op++)
         weights += stage->work.read_bytes[op];
@@ -263,7 +263,7 @@ static void in_every_step(void **state)
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         struct fixture f;
         struct ck ck = {0};
-        open_it(k, specs[i], setting(), &f);
+        open_it(k, specs[i], setting(k), &f);
         kk_ok(k, decoder_prefill(f.x));
         for (uint32_t step = 0; step < OUTPUT; step++) {
             struct watched w = {.d = k->d, .n_layers = f.p->problem.model.n_layers};
@@ -312,7 +312,7 @@ static void runs(void **state)
 
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         struct fixture f;
-        open_it(k, specs[i], setting(), &f);
+        open_it(k, specs[i], setting(k), &f);
         kk_ok(k, decoder_prefill(f.x));
         kk_ok(k, decoder_decode(f.x, OUTPUT));
         all_numbers(&f);
@@ -328,7 +328,7 @@ static void again(void **state)
     float logits[2][2 * 96];
 
     open_it(k, GQA "cache: {eviction: {scheme: h2o, heavy: 10, recent: 8, layout: kv_head}}\n",
-            setting(), &f);
+            setting(k), &f);
     for (int i = 0; i < 2; i++) {
         kk_ok(k, decoder_prefill(f.x));
         kk_ok(k, decoder_decode(f.x, OUTPUT));
@@ -454,7 +454,7 @@ static void refused(void **state)
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct kp *p = kp_build(cases[i].yaml);
-        struct decoder_setting s = setting();
+        struct decoder_setting s = setting(k);
         struct device_text why;
         struct decoder *x;
         assert_false(decoder_supports(&p->problem, &why));
@@ -486,7 +486,7 @@ static void settings(void **state)
     struct decoder *x;
 
     for (int i = 0; i < 3; i++) {
-        struct decoder_setting s = setting();
+        struct decoder_setting s = setting(k);
         if (i == 0)
             s.sequences = 0;
         else if (i == 1)
@@ -497,7 +497,7 @@ static void settings(void **state)
     }
     kp_free(p);
     p = kp_build("model: {layers: 2, position_rows: 40, " MODEL "}\n" REST);
-    struct decoder_setting s = setting();
+    struct decoder_setting s = setting(k);
     kk_unsupported(k, decoder_open(k->d, &p->problem, &s, &x),
                    "more tokens than the model has learned positions for");
     kp_free(p);
@@ -514,7 +514,7 @@ static void out_of_place(void **state)
     struct kk *k = *state;
     struct fixture f;
 
-    open_it(k, GQA, setting(), &f);
+    open_it(k, GQA, setting(k), &f);
     kk_refused(k, decoder_decode(f.x, 1), "decode: no prompts yet, 1 tokens asked");
     kk_ok(k, decoder_prefill(f.x));
     kk_refused(k, decoder_decode(f.x, OUTPUT + 1), "decode: no room for 5 more tokens");
@@ -526,11 +526,10 @@ static void out_of_place(void **state)
 static void fits(void **state)
 {
     struct kp *p = kp_build(GQA);
-    struct decoder_setting s = setting();
+    struct decoder_setting s = setting(*state);
     struct decoder_memory need;
     struct device_text why;
 
-    (void)state;
     assert_true(decoder_need(&p->problem, &s, &need, &why));
     for (int less = 0; less < 8; less++) {
         struct device_options o = {.limit_bytes =

@@ -76,7 +76,7 @@ static void again(void **state)
     open_it(k,
             "model: {layers: 2, " MODEL
             ", ssm: {kind: retention, heads: 2, head_dim: 16}}\n" REST,
-            setting(), &f);
+            setting(k), &f);
     for (int i = 0; i < 2; i++) {
         kk_ok(k, decoder_prefill(f.x));
         kk_ok(k, decoder_decode(f.x, OUTPUT));
