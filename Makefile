@@ -281,7 +281,7 @@ endif
 # 75 has code of its own, 80 and later share theirs. Programs: the tests of the kernels, the decoder.
 # PTX_ROWS=5: the decoder takes every fifth row of the matrix of validate, and those with an indexer; 1
 # takes all, in minutes.
-PTX_ARCHS ?= 75 90
+PTX_ARCHS ?= 75 80
 PTX_ROWS  ?= 5
 PTX_B     := $(BUILD)/ptx
 PTX_OBJ   := $(patsubst tests/ptx/%.c,$(PTX_B)/%.o,$(filter-out %/cublaslt.c,$(wildcard tests/ptx/*.c)))
