@@ -158,7 +158,9 @@ struct folding { /* of a layout */
     struct fold *f;
     const bool *held; /* [rows] */
     uint32_t *class;  /* [rows] that are held: of their store */
-    uint32_t *last;   /* [rows] that are held: the last layer that needs them whole */
+    uint32_t
+        *last; /* [rows] that are held and cut inside their layer: the last that reads them */
+    bool cuts; /* there is such a row so far */
     struct ck *ck;
 };
 
@@ -182,24 +184,24 @@ static void fold_row(struct folding *x, uint32_t i)
         return;
     struct cache_row rank = row_on_rank(r, f->slice.tp);
     x->class[i] = add_store(f, &rank);
-    x->last[i] = layout_last_reader(x->l, i);
+    if (r->keep.when == KEEP_IN_LAYER) {
+        x->last[i] = layout_last_reader(x->l, i);
+        x->cuts = true;
+    }
     f->ragged |= r->keep.ragged;
 }
 
-/* After the rows before `n`, the last of which are those of `layer`. */
-static void fold_peak(struct folding *x, uint32_t n, uint32_t layer)
+/* After the rows before `n`, of which those from `first` on are of `layer`. */
+static void fold_peak(struct folding *x, uint32_t first, uint32_t n, uint32_t layer)
 {
     struct peak_point p = {.whole = ARENA_NEW(x->l->arena, uint32_t, x->f->n_stores + 1)};
     bool any = false;
 
-    for (uint32_t i = 0; i < n; i++) {
-        const struct cache_row *r = &x->l->rows[i];
-        if (!x->held[i])
-            continue;
-        any |= r->layer == layer;
-        if (r->keep.when == KEEP_IN_LAYER && x->last[i] >= layer)
+    for (uint32_t i = first; i < n; i++)
+        any |= x->held[i];
+    for (uint32_t i = 0; x->cuts && i < n; i++)
+        if (x->held[i] && x->l->rows[i].keep.when == KEEP_IN_LAYER && x->last[i] >= layer)
             p.whole[x->class[i]]++;
-    }
     if (any)
         add_peak(x->l->arena, x->f, p);
 }
@@ -216,10 +218,10 @@ void fold_layout(const struct layout *l, struct slice s, struct fold *out, struc
     x.class = ARENA_NEW(l->arena, uint32_t, room);
     x.last = ARENA_NEW(l->arena, uint32_t, room);
     for (uint32_t i = 0; i < l->n_rows;) {
-        uint32_t layer = l->rows[i].layer;
+        uint32_t layer = l->rows[i].layer, first = i;
         for (; i < l->n_rows && l->rows[i].layer == layer; i++)
             fold_row(&x, i);
-        fold_peak(&x, i, layer);
+        fold_peak(&x, first, i, layer);
     }
 }
 
