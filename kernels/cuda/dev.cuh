@@ -51,8 +51,9 @@ struct __align__(16) vec128
     uint32_t w[4];
 };
 
+/* 750 or 800: later devices run what is made for 80 (Makefile, VIRTUAL). */
 #ifdef __CUDA_ARCH__
-#define DEV_SM __CUDA_ARCH__
+#define DEV_SM (__CUDA_ARCH__ < 800 ? 750 : 800)
 #else
 #define DEV_SM 800
 #endif

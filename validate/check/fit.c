@@ -194,10 +194,12 @@ static void take_load(struct fit_case *x)
 {
     const struct workload *w = &x->p->workload;
     bool cpu = x->in->info.is_cpu;
+    struct ck ck = {0};
 
-    x->weights_bytes = x->p->spec->given.weights_bytes != UINT64_MAX
-                           ? x->p->spec->given.weights_bytes
-                           : x->stage.work.weights_bytes + x->stage.work.copied_bytes;
+    x->weights_bytes =
+        x->p->spec->given.weights_bytes != UINT64_MAX
+            ? x->p->spec->given.weights_bytes
+            : ck_add(&ck, x->stage.work.weights_bytes, x->stage.work.copied_bytes);
     x->load = *w;
     x->load.shared_prefix = 0;
     x->load.prompt = u64_max(cpu ? u64_min(w->prompt, cpu_prompt(x)) : w->prompt, 1);
